@@ -1,0 +1,1 @@
+//! xebec-proto.

@@ -1,0 +1,2 @@
+//! The `xebec` binary.
+fn main() {}
