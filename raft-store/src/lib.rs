@@ -1,0 +1,19 @@
+//! A replicated multi-version key-value store: etcd's data model over Raft (openraft) and RocksDB.
+//!
+//! This file is the crate's face. The store knows bytes, revisions and leases; it must not know Kubernetes, nor
+//! gRPC (a front translates). No type of openraft or RocksDB leaves this crate.
+
+mod config;
+mod error;
+pub mod limits;
+mod metrics;
+mod store;
+mod types;
+mod watch;
+
+pub use config::{Config, OpenError};
+pub use error::{Code, Error, WatchError};
+pub use metrics::Metrics;
+pub use store::Store;
+pub use types::*;
+pub use watch::Watcher;

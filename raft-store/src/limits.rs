@@ -1,0 +1,58 @@
+//! Every bound of the store in one place, with its unit.
+//!
+//! A queue, cache or request without a limit here is a mistake. Must not know: who enforces them.
+
+use std::time::Duration;
+
+/// Largest encoded write request, bytes (etcd's `--max-request-bytes` default: 1.5 MiB).
+pub const MAX_REQUEST_BYTES: usize = 3 * 512 * 1024;
+/// Most operations in one branch of a transaction (etcd's `--max-txn-ops` default).
+pub const MAX_TXN_OPS: usize = 128;
+/// Longest lease, seconds (etcd's `MaxLeaseTTL`).
+pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
+/// Most leases revoked by one proposal when many expire together.
+pub const MAX_EXPIRED_PER_PROPOSAL: usize = 256;
+
+/// Most commands that share one Raft log entry.
+pub const MAX_COMMANDS_PER_ENTRY: usize = 1024;
+/// Most bytes of commands that share one Raft log entry (one larger command still travels alone).
+pub const MAX_BYTES_PER_ENTRY: usize = 1024 * 1024;
+/// Log entries that this member may have proposed and not yet applied.
+pub const MAX_ENTRIES_IN_FLIGHT: usize = 2;
+/// Commands that may wait for a place in an entry; beyond it callers get `TooManyRequests`.
+pub const MAX_QUEUED_COMMANDS: usize = 20_000;
+
+/// Size of one preallocated log segment, bytes.
+pub const LOG_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Decoded log entries kept in memory for apply and replication, bytes.
+pub const LOG_CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// Purged segments kept for reuse, so that appends overwrite allocated blocks.
+pub const LOG_SPARE_SEGMENTS: usize = 1;
+/// Log entries after which the state is flushed and the log before it may go.
+pub const LOG_ENTRIES_PER_CHECKPOINT: u64 = 50_000;
+/// Log entries kept behind a checkpoint for members that lag.
+pub const LOG_ENTRIES_KEPT: u64 = 1_000;
+
+/// Events kept in memory for watchers that start slightly in the past: bytes of keys and values.
+pub const WATCH_RING_BYTES: usize = 4 * 1024 * 1024;
+/// Revisions kept in memory for watchers.
+pub const WATCH_RING_REVISIONS: usize = 16_384;
+/// Revisions that may wait in one watcher's queue before it falls back to reading history.
+pub const WATCH_QUEUE_REVISIONS: usize = 1_024;
+/// Most revisions in one batch handed to a watcher.
+pub const WATCH_BATCH_REVISIONS: usize = 1_000;
+/// A batch ends after the revision with which it passes this size, bytes.
+pub const WATCH_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Revisions cleaned up by one background compaction step.
+pub const COMPACTION_STEP_REVISIONS: usize = 1_000;
+
+/// Memory for cached RocksDB blocks, bytes.
+pub const BLOCK_CACHE_BYTES: usize = 12 * 1024 * 1024;
+/// RocksDB write buffer per column family, bytes.
+pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Default time between a leader's heartbeats (etcd's default).
+pub const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Default election timeout (etcd's default).
+pub const ELECTION_TIMEOUT: Duration = Duration::from_millis(1000);

@@ -1,0 +1,3 @@
+//! Metrics of one store.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {}
