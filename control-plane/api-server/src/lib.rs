@@ -1,1 +1,19 @@
-//! api-server.
+//! api-server: the Kubernetes API over a revisioned store.
+//!
+//! One pipeline serves every kind: parse the URL, authenticate, limit, authorize, find the kind in the table, run the
+//! verb. It knows the store only as the [`Store`] trait and neighbours in the process only as `api_client::Backend`.
+
+mod identity;
+mod plugin;
+mod request;
+mod rules;
+mod store;
+
+pub use identity::{Authenticator, Authorizer, Decision, PeerCertificates, UserInfo, Verdict};
+pub use plugin::{Admission, Attributes, ObjectReader, Operation};
+pub use request::RequestInfo;
+pub use rules::{NameFormat, Rules, rules_for};
+pub use store::{
+    Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch, Txn,
+    TxnResult, WatchBatch,
+};

@@ -67,10 +67,18 @@ pub enum Compare {
 /// One operation of a transaction.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Get { key: Bytes },
+    Get {
+        key: Bytes,
+    },
     /// `lease` 0 attaches the key to none.
-    Put { key: Bytes, value: Bytes, lease: i64 },
-    Delete { key: Bytes },
+    Put {
+        key: Bytes,
+        value: Bytes,
+        lease: i64,
+    },
+    Delete {
+        key: Bytes,
+    },
 }
 
 /// All of `then` if every compare holds, all of `otherwise` if not; at one revision.
@@ -151,7 +159,12 @@ pub trait Store: Send + Sync + 'static {
     async fn get(&self, key: &[u8]) -> Result<(Option<Entry>, Revision), StoreError>;
 
     /// Entries in key order. `revision` 0 reads the newest, linearizable; `limit` 0 is none.
-    async fn range(&self, range: KeyRange, limit: usize, revision: Revision) -> Result<RangeResult, StoreError>;
+    async fn range(
+        &self,
+        range: KeyRange,
+        limit: usize,
+        revision: Revision,
+    ) -> Result<RangeResult, StoreError>;
 
     async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError>;
 

@@ -1,0 +1,110 @@
+//! What an admission plugin is: one stage of every write, between decoding and storing.
+//!
+//! Plugins are rows of one ordered table that the pipeline walks twice: `admit` may change the object, `validate` may
+//! only refuse it. This file knows no plugin.
+
+use std::sync::Arc;
+
+use api_machinery::Status;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::identity::UserInfo;
+
+/// What a write does to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    /// Opens a stream (exec, attach, portforward, proxy).
+    Connect,
+}
+
+impl Operation {
+    /// As admission reviews write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// One write, as admission sees it.
+#[derive(Debug)]
+pub struct Attributes {
+    pub operation: Operation,
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+    /// Plural.
+    pub resource: String,
+    pub subresource: String,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// May be empty on create with `generateName`.
+    pub name: String,
+    /// The new object in the request's version; none on delete.
+    pub object: Option<Value>,
+    /// The object as it is stored; none on create.
+    pub old: Option<Arc<Value>>,
+    pub user: Arc<UserInfo>,
+    pub dry_run: bool,
+    /// `CreateOptions`, `UpdateOptions`, `DeleteOptions`...; may be null.
+    pub options: Value,
+    /// Sentences for the user, sent as `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+impl Attributes {
+    /// Whether this is about a resource itself (or the subresource named with a slash: `pods/binding`).
+    pub fn is(&self, group: &str, resource: &str) -> bool {
+        let (plural, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        self.group == group && self.resource == plural && self.subresource == subresource
+    }
+}
+
+/// One admission plugin.
+#[async_trait]
+pub trait Admission: Send + Sync + 'static {
+    /// Upstream's name of it, as in `--enable-admission-plugins`.
+    fn name(&self) -> &'static str;
+
+    /// Whether it has anything to say about such a write; asked before the other two.
+    fn handles(&self, attributes: &Attributes) -> bool;
+
+    /// May change `attributes.object`.
+    async fn admit(&self, _attributes: &mut Attributes) -> Result<(), Status> {
+        Ok(())
+    }
+
+    /// May only refuse.
+    async fn validate(&self, _attributes: &Attributes) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// What parts inside the API server may read without a request: the watch caches.
+#[async_trait]
+pub trait ObjectReader: Send + Sync + 'static {
+    /// From the cache, as it is now. `namespace` is empty for cluster-scoped kinds.
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
+
+    /// From the cache, as it is now. `None` is all namespaces.
+    fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>>;
+
+    /// The revision of the newest change of any object of the kind: what was computed from it is good while it stays.
+    fn changed(&self, group: &str, plural: &str) -> u64;
+
+    /// Waits until the cache holds every write acknowledged before this call, then reads.
+    async fn get_latest(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, Status>;
+}

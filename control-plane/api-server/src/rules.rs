@@ -1,0 +1,94 @@
+//! What is particular to one kind: defaults, what clients may not set, validation, update rules.
+//!
+//! The pipeline handles every kind alike; where Kubernetes treats a kind in a way of its own, that kind has a file in
+//! `rules/` that implements [`Rules`] and a row in [`TABLE`]. Every method's default is what most kinds do. Rules are pure:
+//! they read nothing but their arguments.
+
+use api_machinery::FieldError;
+use serde_json::Value;
+
+/// The rules of one kind. Objects are in the storage version, defaulted by the schema, with well-formed metadata.
+pub trait Rules: Send + Sync {
+    /// Defaults that the schema cannot express (they depend on other fields). Runs on every object decoded from a
+    /// client, after the schema's own defaults.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Sets and clears what is the server's own. `status` is gone already where it is a subresource.
+    fn prepare_create(&self, _object: &mut Value) {}
+
+    /// Sets and clears what is the server's own. `status` is the old one already where it is a subresource.
+    fn prepare_update(&self, _object: &mut Value, _old: &Value) {}
+
+    /// For an update through `/status`: all but `status` and metadata is the old one already.
+    fn prepare_status_update(&self, _object: &mut Value, _old: &Value) {}
+
+    fn validate_create(&self, _object: &Value, _errors: &mut Vec<FieldError>) {}
+
+    /// Also responsible for what [`Rules::validate_create`] checks, as far as an update could break it.
+    fn validate_update(&self, object: &Value, _old: &Value, errors: &mut Vec<FieldError>) {
+        self.validate_create(object, errors);
+    }
+
+    fn validate_status_update(&self, _object: &Value, _old: &Value, _errors: &mut Vec<FieldError>) {}
+
+    /// Sentences for the user's `Warning` headers.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// `metadata.generation` counts changes of everything but metadata and status.
+    fn counts_generations(&self) -> bool {
+        false
+    }
+
+    /// A PUT to a name that does not exist creates it.
+    fn creates_on_update(&self) -> bool {
+        false
+    }
+
+    /// A PUT without resourceVersion replaces whatever is there.
+    fn updates_unconditionally(&self) -> bool {
+        true
+    }
+
+    /// Whether names are checked as path segments only (RBAC kinds), DNS subdomains (most), or otherwise.
+    fn name_format(&self) -> NameFormat {
+        NameFormat::DnsSubdomain
+    }
+
+    /// Dependents are orphaned by a delete that names no propagation policy.
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+}
+
+/// What a name may look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameFormat {
+    /// At most 253 characters of `[a-z0-9.-]`.
+    DnsSubdomain,
+    /// At most 63 characters of `[a-z0-9-]`.
+    DnsLabel,
+    /// The same, beginning with a letter (Services).
+    Dns1035Label,
+    /// Anything that can stand in a path: not `.`, `..`, and without `/` and `%`.
+    PathSegment,
+    /// An IP address in canonical form (IPAddress objects).
+    Ip,
+}
+
+/// The rules of kinds that have none of their own.
+struct Plain;
+
+impl Rules for Plain {}
+
+/// One row: group, kind, rules.
+type Row = (&'static str, &'static str, &'static dyn Rules);
+
+/// Kinds with rules of their own.
+const TABLE: &[Row] = &[];
+
+/// The rules of a kind.
+pub fn rules_for(group: &str, kind: &str) -> &'static dyn Rules {
+    TABLE.iter().find(|(g, k, _)| *g == group && *k == kind).map_or(&Plain, |(_, _, rules)| *rules)
+}
