@@ -4,12 +4,16 @@
 //! verb. It knows the store only as the [`Store`] trait and neighbours in the process only as `api_client::Backend`.
 
 mod identity;
+mod pki;
 mod plugin;
 mod request;
 mod rules;
 mod store;
 
 pub use identity::{Authenticator, Authorizer, Decision, PeerCertificates, UserInfo, Verdict};
+pub use pki::{
+    CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest, Signer, kubeconfig, parse_csr,
+};
 pub use plugin::{Admission, Attributes, ObjectReader, Operation};
 pub use request::RequestInfo;
 pub use rules::{NameFormat, Rules, rules_for};

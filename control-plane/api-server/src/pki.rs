@@ -1,0 +1,211 @@
+//! The cluster's certificates and keys, as files under `DATA_DIR/server/tls`: made at the first start, loaded at later
+//! ones, issued again when a third of their lifetime is left or when what they must say has changed.
+//!
+//! One cluster CA signs serving and client certificates (as kubeadm does), a second one the front proxy's. File names are
+//! kubeadm's, so that its tools read them. This part knows nothing of requests, users' rights or the store.
+
+mod authority;
+mod client_trust;
+mod files;
+mod kubeconfig;
+mod profile;
+mod signer;
+mod tls;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
+
+use authority::Authority;
+use profile::Profile;
+
+pub use client_trust::{ClientCertificate, ClientTrust, PeerCertificate};
+pub use kubeconfig::kubeconfig;
+pub use signer::{CertificateUsage, CsrSummary, SignRequest, Signer, parse_csr};
+
+/// What the certificates must say about this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PkiConfig {
+    /// The node's name, also a DNS name of the serving certificate.
+    pub node_name: String,
+    /// The address that clients are told to use.
+    pub advertise_address: IpAddr,
+    /// ClusterIP of `default/kubernetes`: the first address of the service CIDR.
+    pub service_address: IpAddr,
+    /// `cluster.local` unless configured.
+    pub cluster_domain: String,
+    /// Further names or addresses of the serving certificate.
+    pub tls_sans: Vec<String>,
+}
+
+/// Why the certificates cannot be made or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    #[error("cannot {action} {}: {source}", path.display())]
+    File { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{} is not usable: {reason}", path.display())]
+    Unusable { path: PathBuf, reason: String },
+    #[error("cannot issue the certificate {name}: {source}")]
+    Issue { name: String, source: rcgen::Error },
+    #[error("the certificate request is not valid: {0}")]
+    Request(String),
+    #[error("TLS configuration: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A certificate and its key in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPairPem {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// What the agent on this machine needs to talk to the API server and to be talked to.
+#[derive(Clone)]
+pub struct NodeIdentity {
+    /// `CN=system:node:NAME`, `O=system:nodes`.
+    pub client: KeyPairPem,
+    pub serving: KeyPairPem,
+    /// The CA that both sides trust.
+    pub ca: String,
+}
+
+/// Everything under the TLS directory. Cheap to clone.
+#[derive(Clone)]
+pub struct Pki(Arc<Shared>);
+
+struct Shared {
+    dir: PathBuf,
+    config: PkiConfig,
+    ca: Authority,
+    front_proxy_ca: Authority,
+    serving: tls::LiveCertificate,
+    /// One issuing at a time, so that a certificate always meets its key.
+    issuing: Mutex<()>,
+}
+
+impl Pki {
+    /// Loads what is in `dir`, makes what is missing.
+    pub fn load_or_create(dir: &Path, config: &PkiConfig) -> Result<Self, PkiError> {
+        files::create_dir(dir)?;
+        let ca = Authority::load_or_create(dir, "ca", "kubernetes")?;
+        let front_proxy_ca = Authority::load_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
+        files::key_or_create(dir, "sa")?;
+        let serving = ca.ensure(dir, &Profile::apiserver(config), SystemTime::now())?;
+        let pki = Self(Arc::new(Shared {
+            dir: dir.to_owned(),
+            config: config.clone(),
+            ca,
+            front_proxy_ca,
+            serving: tls::LiveCertificate::new(&serving)?,
+            issuing: Mutex::new(()),
+        }));
+        pki.renew(SystemTime::now())?;
+        Ok(pki)
+    }
+
+    /// Issues again what will not last. Answers when this should be called next.
+    pub fn renew(&self, now: SystemTime) -> Result<SystemTime, PkiError> {
+        let Shared { dir, config, ca, front_proxy_ca, serving, issuing } = &*self.0;
+        let _one = issuing.lock();
+        serving.replace(&ca.ensure(dir, &Profile::apiserver(config), now)?)?;
+        ca.ensure(dir, &Profile::kubelet_client(), now)?;
+        ca.ensure(dir, &Profile::admin(), now)?;
+        front_proxy_ca.ensure(dir, &Profile::front_proxy_client(), now)?;
+        Ok(now + profile::LEAF_LIFETIME / 30)
+    }
+
+    /// Keeps the certificates fresh for as long as the process runs; a failure is logged and tried again later.
+    pub async fn keep_renewed(self) {
+        loop {
+            let now = SystemTime::now();
+            let next = match self.renew(now) {
+                Ok(next) => next.duration_since(now).unwrap_or_default(),
+                Err(error) => {
+                    tracing::error!(%error, "certificates could not be renewed");
+                    profile::RETRY_AFTER
+                }
+            };
+            tokio::time::sleep(next).await;
+        }
+    }
+
+    /// TLS of the API's port: HTTP/2 and HTTP/1.1, client certificates asked for but not required. Whether a client's
+    /// certificate is good is decided by [`client_trust`](Self::client_trust), so that a bad one is answered with 401.
+    pub fn server_tls_config(&self) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+        let hints = vec![self.0.ca.subject(), self.0.front_proxy_ca.subject()];
+        tls::server_config(&self.0.serving, hints)
+    }
+
+    /// Judges client certificates.
+    pub fn client_trust(&self) -> Result<ClientTrust, PkiError> {
+        ClientTrust::new(self.0.ca.der(), self.0.front_proxy_ca.der())
+    }
+
+    /// The CA that clients trust the API server by, in PEM (`kube-root-ca.crt`).
+    pub fn ca_pem(&self) -> &str {
+        self.0.ca.pem()
+    }
+
+    /// The same in DER.
+    pub fn ca_der(&self) -> &CertificateDer<'static> {
+        self.0.ca.der()
+    }
+
+    /// The CA of front proxies' client certificates, in PEM.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        self.0.front_proxy_ca.pem()
+    }
+
+    /// Signs certificate requests with the cluster CA.
+    pub fn signer(&self) -> Signer {
+        Signer::new(self.0.ca.clone())
+    }
+
+    /// The private key of service-account tokens, PKCS#8 PEM.
+    pub fn service_account_key(&self) -> Result<String, PkiError> {
+        files::read(&self.0.dir.join("sa.key"))
+    }
+
+    /// How the API server shows itself to kubelets.
+    pub fn kubelet_client(&self) -> Result<KeyPairPem, PkiError> {
+        self.issue(&self.0.ca, &Profile::kubelet_client())
+    }
+
+    /// How the API server shows itself to aggregated API servers.
+    pub fn front_proxy_client(&self) -> Result<KeyPairPem, PkiError> {
+        self.issue(&self.0.front_proxy_ca, &Profile::front_proxy_client())
+    }
+
+    /// `CN=kubernetes-admin`, `O=system:masters`.
+    pub fn admin(&self) -> Result<KeyPairPem, PkiError> {
+        self.issue(&self.0.ca, &Profile::admin())
+    }
+
+    /// Certificates of the node `name` on this machine. `addresses` go into the serving certificate beside the name.
+    pub fn node_identity(&self, name: &str, addresses: &[IpAddr]) -> Result<NodeIdentity, PkiError> {
+        Ok(NodeIdentity {
+            client: self.issue(&self.0.ca, &Profile::node_client(name))?,
+            serving: self.issue(&self.0.ca, &Profile::node_serving(name, addresses))?,
+            ca: self.ca_pem().to_owned(),
+        })
+    }
+
+    /// Writes the administrator's kubeconfig (mode 600) for the server at `url`.
+    pub fn write_admin_kubeconfig(&self, path: &Path, url: &str) -> Result<(), PkiError> {
+        let text = kubeconfig("xebec", url, self.ca_pem(), "kubernetes-admin", &self.admin()?);
+        files::write(path, text.as_bytes(), files::PRIVATE)
+    }
+
+    fn issue(&self, authority: &Authority, profile: &Profile) -> Result<KeyPairPem, PkiError> {
+        let _one = self.0.issuing.lock();
+        authority.ensure(&self.0.dir, profile, SystemTime::now())
+    }
+}
+
+#[cfg(test)]
+mod tests;

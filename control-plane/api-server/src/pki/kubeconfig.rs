@@ -1,0 +1,34 @@
+//! The text of a kubeconfig with one cluster, one user and one context, everything embedded.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::KeyPairPem;
+
+/// A kubeconfig for `user` with a client certificate. `name` is that of the cluster and of the context.
+pub fn kubeconfig(name: &str, server_url: &str, ca_pem: &str, user: &str, pair: &KeyPairPem) -> String {
+    let (ca, certificate, key) =
+        (STANDARD.encode(ca_pem), STANDARD.encode(&pair.certificate), STANDARD.encode(&pair.key));
+    format!(
+        "apiVersion: v1
+kind: Config
+clusters:
+- name: {name}
+  cluster:
+    certificate-authority-data: {ca}
+    server: {server_url}
+users:
+- name: {user}
+  user:
+    client-certificate-data: {certificate}
+    client-key-data: {key}
+contexts:
+- name: {name}
+  context:
+    cluster: {name}
+    user: {user}
+current-context: {name}
+preferences: {{}}
+"
+    )
+}
