@@ -13,7 +13,10 @@ use serde_json::{Value, json};
 use crate::backend::{Backend, Call, User, Verb};
 
 /// Any built-in kind with ordinary metadata.
-pub trait Kind: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static {}
+pub trait Kind:
+    Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
+{
+}
 impl<K> Kind for K where
     K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
 {
@@ -48,17 +51,17 @@ pub struct DeleteOptions {
 
 /// The object does not exist (404).
 pub fn is_not_found(status: &Status) -> bool {
-    status.code == 404
+    status.is_not_found()
 }
 
 /// The object changed since it was read, or a precondition failed (409 Conflict).
 pub fn is_conflict(status: &Status) -> bool {
-    status.code == 409 && status.reason == "Conflict"
+    status.is_conflict()
 }
 
 /// An object of that name exists (409 AlreadyExists).
 pub fn is_already_exists(status: &Status) -> bool {
-    status.code == 409 && status.reason == "AlreadyExists"
+    status.is_already_exists()
 }
 
 /// The object does not pass validation (422).
@@ -183,7 +186,8 @@ impl Client {
 
     async fn put<K: Kind>(&self, object: &K, subresource: &str) -> Result<K, Status> {
         let meta = object.metadata();
-        let path = path::<K>(meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default(), subresource);
+        let path =
+            path::<K>(meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default(), subresource);
         self.send(Verb::Put, path, encode::<K, K>(object)?).await
     }
 
@@ -193,7 +197,9 @@ impl Client {
 }
 
 fn encode<K: Kind, B: Serialize>(body: &B) -> Result<Bytes, Status> {
-    serde_json::to_vec(body).map(Bytes::from).map_err(|e| Status::internal_error(&format!("{}: {e}", K::KIND)))
+    serde_json::to_vec(body)
+        .map(Bytes::from)
+        .map_err(|e| Status::internal_error(&format!("{}: {e}", K::KIND)))
 }
 
 fn decode<K: Kind>(body: &[u8]) -> Result<K, Status> {

@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::client::{Client, Kind, Patch, is_not_found};
+use crate::client::{Client, Kind, Patch};
 
 /// Events that may wait to be sent.
 const QUEUE_LIMIT: usize = 1000;
@@ -76,12 +76,24 @@ impl EventRecorder {
     }
 
     /// Records that `reason` (one CamelCase word) happened to `object`.
-    pub fn record<K: Kind>(&self, object: &Arc<K>, event_type: EventType, reason: &str, message: impl Into<String>) {
+    pub fn record<K: Kind>(
+        &self,
+        object: &Arc<K>,
+        event_type: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         self.record_for(object.as_ref(), event_type, reason, message);
     }
 
     /// As [`record`](Self::record), for an object that is not shared.
-    pub fn record_for<K: Kind>(&self, object: &K, event_type: EventType, reason: &str, message: impl Into<String>) {
+    pub fn record_for<K: Kind>(
+        &self,
+        object: &K,
+        event_type: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         let meta = object.metadata();
         let regarding = ObjectReference {
             api_version: Some(K::API_VERSION.into()),
@@ -126,7 +138,8 @@ async fn send(
     occurrence: Occurrence,
 ) -> Result<(), api_machinery::Status> {
     let Occurrence { identity, regarding, at } = occurrence;
-    let namespace = Some(identity.namespace.as_str()).filter(|n| !n.is_empty()).unwrap_or("default").to_owned();
+    let namespace =
+        Some(identity.namespace.as_str()).filter(|n| !n.is_empty()).unwrap_or("default").to_owned();
     if let Some(seen) = remembered.get_mut(&identity)
         && at.duration_since(seen.last).unsigned_abs() < REPEAT_WINDOW
     {
@@ -134,7 +147,7 @@ async fn send(
         seen.last = at;
         let patch = Patch::Merge(json!({"count": seen.count, "lastTimestamp": Time(at)}));
         match client.patch::<Event>(Some(&namespace), &seen.name, "", &patch).await {
-            Err(status) if is_not_found(&status) => {}
+            Err(status) if status.is_not_found() => {}
             answer => return answer.map(drop),
         }
     }

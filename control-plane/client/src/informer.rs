@@ -117,7 +117,12 @@ impl<K: Kind> Informer<K> {
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
         let state = self.0.state.read();
         let from = ObjectKey::new(namespace, "");
-        state.objects.range(from..).take_while(|(k, _)| k.namespace == namespace).map(|(_, o)| o.clone()).collect()
+        state
+            .objects
+            .range(from..)
+            .take_while(|(k, _)| k.namespace == namespace)
+            .map(|(_, o)| o.clone())
+            .collect()
     }
 
     /// Objects with an owner reference to `uid`.

@@ -97,7 +97,8 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         let delay = {
             let mut state = self.0.0.lock();
             let failures = state.failures.entry(key.clone()).or_default();
-            let delay = BASE_DELAY.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(MAX_DELAY);
+            let delay =
+                BASE_DELAY.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(MAX_DELAY);
             *failures = failures.saturating_add(1);
             delay
         };
