@@ -6,6 +6,8 @@
 mod discovery;
 mod kind;
 mod kinds;
+mod quantity;
+mod schema;
 mod status;
 
 pub use discovery::{
@@ -15,6 +17,12 @@ pub use discovery::{
 pub use kind::{
     FieldRef, FieldSelectorErrors, Kind, KindConflict, KindTable, STORAGE_ROOT, SelectableField, Subresource, Text, Verb,
     Verbs, group_version,
+};
+pub use quantity::{Quantity, QuantityError, QuantityFormat, canonical_quantity};
+pub use schema::{
+    DecodeError, Definition, DefinitionForm, DefinitionKind, Field, Form, List, ListId, ListType, Map, MapId, MapType,
+    ParsedJson, Schema, StrictError, SyntaxError, TimeError, Type, TypeId, apply_defaults, decode, parse_json, parse_time,
+    strict_decoding_message,
 };
 pub use status::{
     DeniedRequest, FieldError, FieldErrorType, FieldPath, OBJECT_MODIFIED, Reason, Status, StatusCause, StatusDetails,
