@@ -163,7 +163,7 @@ impl Client {
     ) -> Result<Value, Status> {
         let path = path::<K>(namespace, name, subresource);
         let answer = self.raw(Verb::Post, path, "application/json", body.to_string().into()).await?;
-        serde_json::from_slice(&answer).map_err(|e| Status::internal_error(&e.to_string()))
+        serde_json::from_slice(&answer).map_err(|e| Status::internal_error(e.to_string()))
     }
 
     /// Replaces a subresource such as `finalize` or `approval` with the whole object as its body.
@@ -199,11 +199,11 @@ impl Client {
 fn encode<K: Kind, B: Serialize>(body: &B) -> Result<Bytes, Status> {
     serde_json::to_vec(body)
         .map(Bytes::from)
-        .map_err(|e| Status::internal_error(&format!("{}: {e}", K::KIND)))
+        .map_err(|e| Status::internal_error(format!("{}: {e}", K::KIND)))
 }
 
 fn decode<K: Kind>(body: &[u8]) -> Result<K, Status> {
-    serde_json::from_slice(body).map_err(|e| Status::internal_error(&format!("{}: {e}", K::KIND)))
+    serde_json::from_slice(body).map_err(|e| Status::internal_error(format!("{}: {e}", K::KIND)))
 }
 
 fn path<K: Kind>(namespace: Option<&str>, name: &str, subresource: &str) -> String {
