@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Every test: unit, property, tidy and whole-system. Whole-system tests need root, containerd and kubectl.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+scripts/setup-tests.sh
+if cargo nextest --version >/dev/null 2>&1; then
+    exec cargo nextest run --release --workspace --no-fail-fast "$@"
+fi
+exec cargo test --release --workspace "$@"
