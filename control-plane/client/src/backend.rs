@@ -32,7 +32,10 @@ impl User {
 
     /// A component with a user name of its own, such as `system:kube-scheduler`.
     pub fn component(name: &str) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), groups: vec!["system:authenticated".into()] })
+        Arc::new(Self {
+            name: name.into(),
+            groups: vec!["system:authenticated".into()],
+        })
     }
 }
 

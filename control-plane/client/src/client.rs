@@ -18,7 +18,14 @@ pub trait Kind:
 {
 }
 impl<K> Kind for K where
-    K: Resource + Metadata<Ty = ObjectMeta> + Serialize + DeserializeOwned + Clone + Send + Sync + 'static
+    K: Resource
+        + Metadata<Ty = ObjectMeta>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Send
+        + Sync
+        + 'static
 {
 }
 
@@ -79,17 +86,27 @@ pub struct Client {
 
 impl Client {
     pub fn new(backend: Arc<dyn Backend>, user: Arc<User>) -> Self {
-        Self { backend, user, fence: None }
+        Self {
+            backend,
+            user,
+            fence: None,
+        }
     }
 
     /// The same API as another user.
     pub fn as_user(&self, user: Arc<User>) -> Self {
-        Self { user, ..self.clone() }
+        Self {
+            user,
+            ..self.clone()
+        }
     }
 
     /// Every write of the answered client is refused once the term of leadership behind `fence` has ended.
     pub fn fenced(&self, fence: Option<Bytes>) -> Self {
-        Self { fence, ..self.clone() }
+        Self {
+            fence,
+            ..self.clone()
+        }
     }
 
     pub fn backend(&self) -> &Arc<dyn Backend> {
@@ -97,11 +114,17 @@ impl Client {
     }
 
     pub async fn get<K: Kind>(&self, namespace: Option<&str>, name: &str) -> Result<K, Status> {
-        self.send(Verb::Get, path::<K>(namespace, name, ""), Bytes::new()).await
+        self.send(Verb::Get, path::<K>(namespace, name, ""), Bytes::new())
+            .await
     }
 
     pub async fn create<K: Kind>(&self, namespace: Option<&str>, object: &K) -> Result<K, Status> {
-        self.send(Verb::Post, path::<K>(namespace, "", ""), encode::<K, K>(object)?).await
+        self.send(
+            Verb::Post,
+            path::<K>(namespace, "", ""),
+            encode::<K, K>(object)?,
+        )
+        .await
     }
 
     /// Replaces the object (but not its status, where that is a subresource). Fails with a conflict if it has changed.
@@ -127,7 +150,11 @@ impl Client {
             Patch::Strategic(body) => ("application/strategic-merge-patch+json", body),
         };
         let path = path::<K>(namespace, name, subresource);
-        decode::<K>(&self.raw(Verb::Patch, path, content_type, body.to_string().into()).await?)
+        decode::<K>(
+            &self
+                .raw(Verb::Patch, path, content_type, body.to_string().into())
+                .await?,
+        )
     }
 
     pub async fn delete<K: Kind>(
@@ -150,7 +177,14 @@ impl Client {
             body["preconditions"]["resourceVersion"] = json!(version);
         }
         let path = path::<K>(namespace, name, "");
-        self.raw(Verb::Delete, path, "application/json", body.to_string().into()).await.map(drop)
+        self.raw(
+            Verb::Delete,
+            path,
+            "application/json",
+            body.to_string().into(),
+        )
+        .await
+        .map(drop)
     }
 
     /// Posts to a subresource such as `binding`, `eviction` or `approval`; answers the raw object.
@@ -162,12 +196,23 @@ impl Client {
         body: &Value,
     ) -> Result<Value, Status> {
         let path = path::<K>(namespace, name, subresource);
-        let answer = self.raw(Verb::Post, path, "application/json", body.to_string().into()).await?;
+        let answer = self
+            .raw(
+                Verb::Post,
+                path,
+                "application/json",
+                body.to_string().into(),
+            )
+            .await?;
         serde_json::from_slice(&answer).map_err(|e| Status::internal_error(e.to_string()))
     }
 
     /// Replaces a subresource such as `finalize` or `approval` with the whole object as its body.
-    pub async fn update_subresource<K: Kind>(&self, object: &K, subresource: &str) -> Result<K, Status> {
+    pub async fn update_subresource<K: Kind>(
+        &self,
+        object: &K,
+        subresource: &str,
+    ) -> Result<K, Status> {
         self.put(object, subresource).await
     }
 
@@ -179,15 +224,24 @@ impl Client {
         content_type: &'static str,
         body: Bytes,
     ) -> Result<Bytes, Status> {
-        let call =
-            Call { user: self.user.clone(), verb, path, content_type, body, fence: self.fence.clone() };
+        let call = Call {
+            user: self.user.clone(),
+            verb,
+            path,
+            content_type,
+            body,
+            fence: self.fence.clone(),
+        };
         self.backend.call(call).await
     }
 
     async fn put<K: Kind>(&self, object: &K, subresource: &str) -> Result<K, Status> {
         let meta = object.metadata();
-        let path =
-            path::<K>(meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default(), subresource);
+        let path = path::<K>(
+            meta.namespace.as_deref(),
+            meta.name.as_deref().unwrap_or_default(),
+            subresource,
+        );
         self.send(Verb::Put, path, encode::<K, K>(object)?).await
     }
 
@@ -232,7 +286,13 @@ mod tests {
 
     #[test]
     fn paths_are_those_of_the_rest_api() {
-        assert_eq!(path::<Pod>(Some("a"), "b", "status"), "/api/v1/namespaces/a/pods/b/status");
-        assert_eq!(path::<Deployment>(None, "", ""), "/apis/apps/v1/deployments");
+        assert_eq!(
+            path::<Pod>(Some("a"), "b", "status"),
+            "/api/v1/namespaces/a/pods/b/status"
+        );
+        assert_eq!(
+            path::<Deployment>(None, "", ""),
+            "/apis/apps/v1/deployments"
+        );
     }
 }

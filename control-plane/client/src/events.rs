@@ -113,13 +113,25 @@ impl EventRecorder {
             reason: reason.into(),
             message: message.into(),
         };
-        if self.sender.try_send(Occurrence { identity, regarding, at: Timestamp::now() }).is_err() {
+        if self
+            .sender
+            .try_send(Occurrence {
+                identity,
+                regarding,
+                at: Timestamp::now(),
+            })
+            .is_err()
+        {
             tracing::warn!(reason, "event dropped: the queue of events is full");
         }
     }
 }
 
-async fn send_all(client: Client, component: &'static str, mut receiver: mpsc::Receiver<Occurrence>) {
+async fn send_all(
+    client: Client,
+    component: &'static str,
+    mut receiver: mpsc::Receiver<Occurrence>,
+) {
     let mut remembered: HashMap<Identity, Remembered> = HashMap::new();
     while let Some(occurrence) = receiver.recv().await {
         if remembered.len() >= REMEMBERED_LIMIT {
@@ -137,16 +149,25 @@ async fn send(
     remembered: &mut HashMap<Identity, Remembered>,
     occurrence: Occurrence,
 ) -> Result<(), api_machinery::Status> {
-    let Occurrence { identity, regarding, at } = occurrence;
-    let namespace =
-        Some(identity.namespace.as_str()).filter(|n| !n.is_empty()).unwrap_or("default").to_owned();
+    let Occurrence {
+        identity,
+        regarding,
+        at,
+    } = occurrence;
+    let namespace = Some(identity.namespace.as_str())
+        .filter(|n| !n.is_empty())
+        .unwrap_or("default")
+        .to_owned();
     if let Some(seen) = remembered.get_mut(&identity)
         && at.duration_since(seen.last).unsigned_abs() < REPEAT_WINDOW
     {
         seen.count += 1;
         seen.last = at;
         let patch = Patch::Merge(json!({"count": seen.count, "lastTimestamp": Time(at)}));
-        match client.patch::<Event>(Some(&namespace), &seen.name, "", &patch).await {
+        match client
+            .patch::<Event>(Some(&namespace), &seen.name, "", &patch)
+            .await
+        {
             Err(status) if status.is_not_found() => {}
             answer => return answer.map(drop),
         }
@@ -161,7 +182,10 @@ async fn send(
         involved_object: regarding,
         reason: Some(identity.reason.clone()),
         message: Some(identity.message.clone()),
-        source: Some(EventSource { component: Some(component.into()), host: None }),
+        source: Some(EventSource {
+            component: Some(component.into()),
+            host: None,
+        }),
         reporting_component: Some(component.into()),
         reporting_instance: Some(String::new()),
         first_timestamp: Some(Time(at)),
@@ -171,6 +195,13 @@ async fn send(
         ..Event::default()
     };
     client.create(Some(&namespace), &event).await?;
-    remembered.insert(identity, Remembered { name, count: 1, last: at });
+    remembered.insert(
+        identity,
+        Remembered {
+            name,
+            count: 1,
+            last: at,
+        },
+    );
     Ok(())
 }

@@ -23,12 +23,18 @@ pub struct ObjectKey {
 
 impl ObjectKey {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     pub fn of<K: Kind>(object: &K) -> Self {
         let meta = object.metadata();
-        Self::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+        Self::new(
+            meta.namespace.clone().unwrap_or_default(),
+            meta.name.clone().unwrap_or_default(),
+        )
     }
 
     /// The namespace as typed calls take it.
@@ -96,11 +102,26 @@ const BY_OWNER: &str = "owner";
 
 impl<K: Kind> Informer<K> {
     fn new() -> Self {
-        let owners: IndexFunction<K> =
-            |o| o.metadata().owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
-        let indexes = HashMap::from([(BY_OWNER, Index { values: owners, keys: HashMap::new() })]);
+        let owners: IndexFunction<K> = |o| {
+            o.metadata()
+                .owner_references
+                .iter()
+                .flatten()
+                .map(|owner| owner.uid.clone())
+                .collect()
+        };
+        let indexes = HashMap::from([(
+            BY_OWNER,
+            Index {
+                values: owners,
+                keys: HashMap::new(),
+            },
+        )]);
         Self(Arc::new(Shared {
-            state: RwLock::new(State { objects: BTreeMap::new(), indexes }),
+            state: RwLock::new(State {
+                objects: BTreeMap::new(),
+                indexes,
+            }),
             callbacks: RwLock::new(Vec::new()),
             synced: watch::Sender::new(false),
         }))
@@ -134,7 +155,10 @@ impl<K: Kind> Informer<K> {
     pub fn by_index(&self, index: &str, value: &str) -> Vec<Arc<K>> {
         let state = self.0.state.read();
         let keys = state.indexes.get(index).and_then(|i| i.keys.get(value));
-        keys.into_iter().flatten().filter_map(|k| state.objects.get(k).cloned()).collect()
+        keys.into_iter()
+            .flatten()
+            .filter_map(|k| state.objects.get(k).cloned())
+            .collect()
     }
 
     /// Adds an index; what is there already is indexed at once. The same name twice is the same index.
@@ -143,7 +167,10 @@ impl<K: Kind> Informer<K> {
         if state.indexes.contains_key(name) {
             return;
         }
-        let mut index = Index { values, keys: HashMap::new() };
+        let mut index = Index {
+            values,
+            keys: HashMap::new(),
+        };
         for (key, object) in &state.objects {
             for value in values(object) {
                 index.keys.entry(value).or_default().insert(key.clone());
@@ -158,7 +185,10 @@ impl<K: Kind> Informer<K> {
         // Under the callbacks' lock no change is delivered, so none is missed between the replay and the registration.
         let mut callbacks = self.0.callbacks.write();
         for object in self.list() {
-            callback(&Change::Applied { old: None, new: object });
+            callback(&Change::Applied {
+                old: None,
+                new: object,
+            });
         }
         callbacks.push(Arc::new(callback));
     }
@@ -191,7 +221,9 @@ impl<K: Kind> Informer<K> {
         let callbacks = self.0.callbacks.read();
         let old = {
             let mut state = self.0.state.write();
-            let Some(old) = state.objects.remove(key) else { return };
+            let Some(old) = state.objects.remove(key) else {
+                return;
+            };
             state.reindex(key, Some(&old), None);
             old
         };
@@ -222,9 +254,13 @@ impl<K: Kind> Informer<K> {
                         self.remove(&ObjectKey::of(&object));
                     }
                 }
-                RawEvent::Restarted => unconfirmed = self.0.state.read().objects.keys().cloned().collect(),
+                RawEvent::Restarted => {
+                    unconfirmed = self.0.state.read().objects.keys().cloned().collect()
+                }
                 RawEvent::Synced => {
-                    std::mem::take(&mut unconfirmed).iter().for_each(|key| self.remove(key));
+                    std::mem::take(&mut unconfirmed)
+                        .iter()
+                        .for_each(|key| self.remove(key));
                     self.0.synced.send_replace(true);
                 }
             }
@@ -261,22 +297,43 @@ fn parse<K: Kind>(json: &[u8]) -> Option<K> {
 pub struct Informers {
     backend: Arc<dyn Backend>,
     started: Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>,
+    synced: Arc<Mutex<Vec<watch::Receiver<bool>>>>,
     tasks: Arc<Mutex<tokio::task::JoinSet<()>>>,
 }
 
 impl Informers {
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, started: Arc::default(), tasks: Arc::default() }
+        Self {
+            backend,
+            started: Arc::default(),
+            synced: Arc::default(),
+            tasks: Arc::default(),
+        }
     }
 
     pub fn get<K: Kind>(&self) -> Informer<K> {
         let mut started = self.started.lock();
         let informer = started.entry(TypeId::of::<K>()).or_insert_with(|| {
             let informer = Informer::<K>::new();
-            self.tasks.lock().spawn(informer.clone().run(self.backend.clone()));
+            self.synced.lock().push(informer.0.synced.subscribe());
+            self.tasks
+                .lock()
+                .spawn(informer.clone().run(self.backend.clone()));
             Arc::new(informer)
         });
-        informer.downcast_ref::<Informer<K>>().expect("the map's key is the type").clone()
+        informer
+            .downcast_ref::<Informer<K>>()
+            .expect("the map's key is the type")
+            .clone()
+    }
+
+    /// Waits until everything that existed at the start is here, for every informer that was asked for so far.
+    pub async fn wait_synced(&self) {
+        let all = self.synced.lock().clone();
+        for mut synced in all {
+            // The sender lives as long as the informer, and that as long as self.
+            let _ = synced.wait_for(|synced| *synced).await;
+        }
     }
 
     /// Ends every stream; the informers keep their last state.

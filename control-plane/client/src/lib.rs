@@ -13,7 +13,8 @@ mod queue;
 
 pub use backend::{Backend, Call, RawEvent, User, Verb, WatchStream};
 pub use client::{
-    Client, DeleteOptions, Kind, Patch, Propagation, is_already_exists, is_conflict, is_invalid, is_not_found,
+    Client, DeleteOptions, Kind, Patch, Propagation, is_already_exists, is_conflict, is_invalid,
+    is_not_found,
 };
 pub use events::{EventRecorder, EventType};
 pub use informer::{Change, Informer, Informers, ObjectKey};

@@ -97,8 +97,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         let delay = {
             let mut state = self.0.0.lock();
             let failures = state.failures.entry(key.clone()).or_default();
-            let delay =
-                BASE_DELAY.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(MAX_DELAY);
+            let delay = BASE_DELAY
+                .saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX))
+                .min(MAX_DELAY);
             *failures = failures.saturating_add(1);
             delay
         };
@@ -178,7 +179,11 @@ impl<T: Clone + Eq + Hash> State<T> {
     }
 
     fn release_due(&mut self, now: Instant) {
-        while self.delayed.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+        while self
+            .delayed
+            .peek()
+            .is_some_and(|Reverse((at, ..))| *at <= now)
+        {
             let Reverse((_, _, Slot(key))) = self.delayed.pop().expect("just peeked");
             self.add(key);
         }

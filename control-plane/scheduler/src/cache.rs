@@ -57,7 +57,9 @@ impl Cluster {
 
     /// Answers whether the pod was counted anywhere.
     pub fn remove_pod(&mut self, key: &ObjectKey) -> bool {
-        let Some(node) = self.placed.remove(key) else { return false };
+        let Some(node) = self.placed.remove(key) else {
+            return false;
+        };
         if let Some(pod) = self.entry(&node).remove_pod(key)
             && !pod.required_anti_affinity().is_empty()
         {
@@ -80,7 +82,9 @@ impl Cluster {
     }
 
     fn drop_if_empty(&mut self, name: &str) {
-        let Some(&at) = self.by_name.get(name) else { return };
+        let Some(&at) = self.by_name.get(name) else {
+            return;
+        };
         if self.nodes[at].node.is_some() || !self.nodes[at].pods.is_empty() {
             return;
         }

@@ -91,8 +91,11 @@ impl std::fmt::Display for FitError {
             return f.write_str("no nodes available to schedule pods");
         }
         write!(f, "0/{} nodes are available", self.nodes)?;
-        let mut reasons: Vec<String> =
-            self.reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let mut reasons: Vec<String> = self
+            .reasons
+            .iter()
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
         reasons.sort();
         if !reasons.is_empty() {
             write!(f, ": {}", reasons.join(", "))?;
@@ -103,7 +106,11 @@ impl std::fmt::Display for FitError {
 
 /// Finds the best node for the pod. `start` rotates the order in which nodes are looked at, so that in a large cluster,
 /// where not every node is looked at for every pod, all of them get their turn; answers the next start with the node.
-pub fn schedule(pod: &PodInfo, cluster: &Cluster, start: usize) -> Result<(String, usize), FitError> {
+pub fn schedule(
+    pod: &PodInfo,
+    cluster: &Cluster,
+    start: usize,
+) -> Result<(String, usize), FitError> {
     let (feasible, examined) = filter(pod, cluster, start)?;
     let best = pick(pod, cluster, &feasible, start);
     Ok((best.name.clone(), start.wrapping_add(examined)))
@@ -123,22 +130,33 @@ fn filter<'a>(
     cluster: &'a Cluster,
     start: usize,
 ) -> Result<(Vec<&'a NodeInfo>, usize), FitError> {
-    let filters: Vec<_> =
-        FILTERS.iter().filter_map(|row| Some((row, (row.prepare)(pod, cluster)?))).collect();
+    let filters: Vec<_> = FILTERS
+        .iter()
+        .filter_map(|row| Some((row, (row.prepare)(pod, cluster)?)))
+        .collect();
     let total = cluster.nodes().len();
     let enough = enough_nodes(total);
-    let mut error =
-        FitError { nodes: 0, reasons: BTreeMap::new(), refused_by: BTreeSet::new(), wakes: Wakes::NODE };
+    let mut error = FitError {
+        nodes: 0,
+        reasons: BTreeMap::new(),
+        refused_by: BTreeSet::new(),
+        wakes: Wakes::NODE,
+    };
     let mut feasible = Vec::new();
     let mut examined = 0;
-    let order = cluster.nodes().skip(start % total.max(1)).chain(cluster.nodes().take(start % total.max(1)));
+    let order = cluster
+        .nodes()
+        .skip(start % total.max(1))
+        .chain(cluster.nodes().take(start % total.max(1)));
     for node in order {
         examined += 1;
         if node.node.is_none() {
             continue;
         }
         error.nodes += 1;
-        let refusal = filters.iter().find_map(|(row, check)| check(node).err().map(|reason| (row, reason)));
+        let refusal = filters
+            .iter()
+            .find_map(|(row, check)| check(node).err().map(|reason| (row, reason)));
         match refusal {
             None => feasible.push(node),
             Some((row, reason)) => {
@@ -151,16 +169,27 @@ fn filter<'a>(
             break;
         }
     }
-    if feasible.is_empty() { Err(error) } else { Ok((feasible, examined)) }
+    if feasible.is_empty() {
+        Err(error)
+    } else {
+        Ok((feasible, examined))
+    }
 }
 
-fn pick<'a>(pod: &PodInfo, cluster: &Cluster, feasible: &[&'a NodeInfo], start: usize) -> &'a NodeInfo {
+fn pick<'a>(
+    pod: &PodInfo,
+    cluster: &Cluster,
+    feasible: &[&'a NodeInfo],
+    start: usize,
+) -> &'a NodeInfo {
     if let [only] = feasible {
         return only;
     }
     let mut totals = vec![0i64; feasible.len()];
     for row in SCORES {
-        let Some(score) = (row.prepare)(pod, cluster) else { continue };
+        let Some(score) = (row.prepare)(pod, cluster) else {
+            continue;
+        };
         let mut scores: Vec<i64> = feasible.iter().map(|node| score(node)).collect();
         normalize(&row.normalize, &mut scores);
         for (total, score) in totals.iter_mut().zip(scores) {
@@ -168,7 +197,9 @@ fn pick<'a>(pod: &PodInfo, cluster: &Cluster, feasible: &[&'a NodeInfo], start: 
         }
     }
     let best = totals.iter().copied().max().unwrap_or(0);
-    let tied: Vec<usize> = (0..feasible.len()).filter(|at| totals[*at] == best).collect();
+    let tied: Vec<usize> = (0..feasible.len())
+        .filter(|at| totals[*at] == best)
+        .collect();
     feasible[tied[start % tied.len()]]
 }
 

@@ -51,7 +51,10 @@ impl NodeInfo {
     }
 
     pub fn labels(&self) -> &Labels {
-        self.node.as_ref().and_then(|n| n.metadata.labels.as_ref()).unwrap_or(&NO_LABELS)
+        self.node
+            .as_ref()
+            .and_then(|n| n.metadata.labels.as_ref())
+            .unwrap_or(&NO_LABELS)
     }
 
     pub fn taints(&self) -> &[Taint] {
@@ -87,7 +90,11 @@ impl NodeInfo {
                 self.host_ports.swap_remove(at);
             }
         }
-        if let Some(count) = pod.controller.as_ref().and_then(|c| self.of_controller.get_mut(c)) {
+        if let Some(count) = pod
+            .controller
+            .as_ref()
+            .and_then(|c| self.of_controller.get_mut(c))
+        {
             *count -= 1;
         }
         self.of_controller.retain(|_, count| *count > 0);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use api_client::ObjectKey;
-use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, Toleration, WeightedPodAffinityTerm};
+use k8s_openapi::api::core::v1::{
+    Pod, PodAffinityTerm, PodSpec, Toleration, WeightedPodAffinityTerm,
+};
 
 use crate::resources::{Resources, pod_requests, pod_scored_requests};
 use crate::terms::{Labels, selector_matches};
@@ -67,36 +69,60 @@ impl PodInfo {
     }
 
     pub fn tolerations(&self) -> &[Toleration] {
-        self.spec().and_then(|s| s.tolerations.as_deref()).unwrap_or_default()
+        self.spec()
+            .and_then(|s| s.tolerations.as_deref())
+            .unwrap_or_default()
     }
 
     pub fn required_affinity(&self) -> &[PodAffinityTerm] {
-        let affinity = self.spec().and_then(|s| s.affinity.as_ref()).and_then(|a| a.pod_affinity.as_ref());
+        let affinity = self
+            .spec()
+            .and_then(|s| s.affinity.as_ref())
+            .and_then(|a| a.pod_affinity.as_ref());
         affinity
-            .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref())
+            .and_then(|a| {
+                a.required_during_scheduling_ignored_during_execution
+                    .as_deref()
+            })
             .unwrap_or_default()
     }
 
     pub fn required_anti_affinity(&self) -> &[PodAffinityTerm] {
-        let affinity =
-            self.spec().and_then(|s| s.affinity.as_ref()).and_then(|a| a.pod_anti_affinity.as_ref());
+        let affinity = self
+            .spec()
+            .and_then(|s| s.affinity.as_ref())
+            .and_then(|a| a.pod_anti_affinity.as_ref());
         affinity
-            .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref())
+            .and_then(|a| {
+                a.required_during_scheduling_ignored_during_execution
+                    .as_deref()
+            })
             .unwrap_or_default()
     }
 
     pub fn preferred_affinity(&self) -> &[WeightedPodAffinityTerm] {
-        let affinity = self.spec().and_then(|s| s.affinity.as_ref()).and_then(|a| a.pod_affinity.as_ref());
+        let affinity = self
+            .spec()
+            .and_then(|s| s.affinity.as_ref())
+            .and_then(|a| a.pod_affinity.as_ref());
         affinity
-            .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref())
+            .and_then(|a| {
+                a.preferred_during_scheduling_ignored_during_execution
+                    .as_deref()
+            })
             .unwrap_or_default()
     }
 
     pub fn preferred_anti_affinity(&self) -> &[WeightedPodAffinityTerm] {
-        let affinity =
-            self.spec().and_then(|s| s.affinity.as_ref()).and_then(|a| a.pod_anti_affinity.as_ref());
+        let affinity = self
+            .spec()
+            .and_then(|s| s.affinity.as_ref())
+            .and_then(|a| a.pod_anti_affinity.as_ref());
         affinity
-            .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref())
+            .and_then(|a| {
+                a.preferred_during_scheduling_ignored_during_execution
+                    .as_deref()
+            })
             .unwrap_or_default()
     }
 
@@ -114,11 +140,18 @@ impl PodInfo {
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let ports = spec.containers.iter().flat_map(|c| c.ports.iter().flatten());
+    let ports = spec
+        .containers
+        .iter()
+        .flat_map(|c| c.ports.iter().flatten());
     ports
         .filter_map(|port| {
             let host_port = port.host_port.filter(|p| *p > 0)?;
-            let ip = port.host_ip.clone().filter(|ip| ip != "0.0.0.0").unwrap_or_default();
+            let ip = port
+                .host_ip
+                .clone()
+                .filter(|ip| ip != "0.0.0.0")
+                .unwrap_or_default();
             Some(HostPort {
                 protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
                 ip,
@@ -130,5 +163,8 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
 
 fn controller_of(pod: &Pod) -> Option<String> {
     let owners = pod.metadata.owner_references.iter().flatten();
-    owners.filter(|o| o.controller == Some(true)).map(|o| o.uid.clone()).next()
+    owners
+        .filter(|o| o.controller == Some(true))
+        .map(|o| o.uid.clone())
+        .next()
 }

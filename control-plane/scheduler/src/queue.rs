@@ -33,7 +33,9 @@ pub struct Waiting {
 
 impl Waiting {
     fn backoff(&self) -> Duration {
-        INITIAL_BACKOFF.saturating_mul(1 << self.attempts.saturating_sub(1).min(10)).min(MAX_BACKOFF)
+        INITIAL_BACKOFF
+            .saturating_mul(1 << self.attempts.saturating_sub(1).min(10))
+            .min(MAX_BACKOFF)
     }
 }
 
@@ -72,14 +74,22 @@ const EVENTS_LIMIT: usize = 256;
 impl Queue {
     /// A new or changed pod. One that waits already keeps its age, and is ready at once.
     pub fn add(&mut self, pod: Arc<PodInfo>, now: Instant) {
-        let gated = pod.spec().and_then(|s| s.scheduling_gates.as_ref()).is_some_and(|g| !g.is_empty());
+        let gated = pod
+            .spec()
+            .and_then(|s| s.scheduling_gates.as_ref())
+            .is_some_and(|g| !g.is_empty());
         let key = pod.key.clone();
         let waiting = match self.take(&key) {
             Some(mut waiting) => {
                 waiting.pod = pod;
                 waiting
             }
-            None => Waiting { pod, since: now, attempts: 0, taken_at_event: 0 },
+            None => Waiting {
+                pod,
+                since: now,
+                attempts: 0,
+                taken_at_event: 0,
+            },
         };
         if gated {
             self.waiting.insert(key, (waiting, Place::Gated));
@@ -115,14 +125,23 @@ impl Queue {
 
     /// No node took the pod; `wakes` may help. What happened while it was tried counts.
     pub fn unschedulable(&mut self, waiting: Waiting, wakes: Wakes, now: Instant) {
-        let missed =
-            self.events.iter().any(|(n, event)| *n > waiting.taken_at_event && event.intersects(wakes));
-        let forgotten = self.events.first().is_some_and(|(n, _)| *n > waiting.taken_at_event + 1);
+        let missed = self
+            .events
+            .iter()
+            .any(|(n, event)| *n > waiting.taken_at_event && event.intersects(wakes));
+        let forgotten = self
+            .events
+            .first()
+            .is_some_and(|(n, _)| *n > waiting.taken_at_event + 1);
         if missed || forgotten {
             return self.back_off(waiting, now);
         }
         let backoff_until = now + waiting.backoff();
-        let place = Place::Unschedulable { wakes, backoff_until, retry_at: now + MAX_UNSCHEDULABLE };
+        let place = Place::Unschedulable {
+            wakes,
+            backoff_until,
+            retry_at: now + MAX_UNSCHEDULABLE,
+        };
         self.insert(waiting, place);
     }
 
@@ -139,12 +158,17 @@ impl Queue {
             self.events.drain(..EVENTS_LIMIT / 2);
         }
         self.events.push((self.event, event));
-        let hopeful =
-            |place: &Place| matches!(place, Place::Unschedulable { wakes, .. } if wakes.intersects(event));
-        let keys: Vec<_> =
-            self.waiting.iter().filter(|(_, (_, p))| hopeful(p)).map(|(k, _)| k.clone()).collect();
+        let hopeful = |place: &Place| matches!(place, Place::Unschedulable { wakes, .. } if wakes.intersects(event));
+        let keys: Vec<_> = self
+            .waiting
+            .iter()
+            .filter(|(_, (_, p))| hopeful(p))
+            .map(|(k, _)| k.clone())
+            .collect();
         for key in keys {
-            let Some((waiting, place)) = self.take_with_place(&key) else { continue };
+            let Some((waiting, place)) = self.take_with_place(&key) else {
+                continue;
+            };
             match place {
                 Place::Unschedulable { backoff_until, .. } if backoff_until > now => {
                     self.insert(waiting, Place::Backoff(backoff_until));
@@ -243,7 +267,11 @@ mod tests {
         let waiting = queue.pop(now).unwrap();
         queue.unschedulable(waiting, Wakes::NODE, now);
         queue.wake(Wakes::POD_GONE, now);
-        assert_eq!(popped(&mut queue, now + Duration::from_secs(20)), None, "that does not help");
+        assert_eq!(
+            popped(&mut queue, now + Duration::from_secs(20)),
+            None,
+            "that does not help"
+        );
         queue.wake(Wakes::NODE, now);
         assert_eq!(popped(&mut queue, now), None, "still backing off");
         assert_eq!(popped(&mut queue, now + INITIAL_BACKOFF), Some("a".into()));

@@ -33,7 +33,9 @@ impl Resources {
 
     fn set(&mut self, name: &str, quantity: &ApiQuantity) {
         // A quantity that does not parse cannot be in the store; it counts as nothing.
-        let Ok(parsed) = Quantity::parse(&quantity.0) else { return };
+        let Ok(parsed) = Quantity::parse(&quantity.0) else {
+            return;
+        };
         match name {
             "cpu" => self.cpu_milli = clamp(parsed.milli_value()),
             "memory" => self.memory = clamp(parsed.value()),
@@ -75,7 +77,10 @@ fn clamp(value: impl TryInto<i64>) -> i64 {
 }
 
 fn requests_of(container: &Container) -> Resources {
-    let requests = container.resources.as_ref().and_then(|r| r.requests.as_ref());
+    let requests = container
+        .resources
+        .as_ref()
+        .and_then(|r| r.requests.as_ref());
     requests.map(Resources::from_map).unwrap_or_default()
 }
 
@@ -83,7 +88,10 @@ fn requests_of(container: &Container) -> Resources {
 fn scored_requests_of(container: &Container) -> Resources {
     let mut requests = requests_of(container);
     let asks = |name: &str| {
-        let map = container.resources.as_ref().and_then(|r| r.requests.as_ref());
+        let map = container
+            .resources
+            .as_ref()
+            .and_then(|r| r.requests.as_ref());
         map.is_some_and(|m| m.contains_key(name))
     };
     if !asks("cpu") {
@@ -153,7 +161,11 @@ mod tests {
     #[test]
     fn a_pod_asks_for_the_larger_of_running_and_starting() {
         let container = |cpu: &str, memory: &str| json!({"name": "c", "resources": {"requests": {"cpu": cpu, "memory": memory}}});
-        check(json!({"containers": [container("100m", "1Ki"), container("1", "1Ki")]}), 1100, 2048);
+        check(
+            json!({"containers": [container("100m", "1Ki"), container("1", "1Ki")]}),
+            1100,
+            2048,
+        );
         check(
             json!({"containers": [container("100m", "1Ki")], "initContainers": [container("500m", "0")]}),
             500,

@@ -96,7 +96,10 @@ fn is_terminal(pod: &Pod) -> bool {
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).filter(|n| !n.is_empty())
+    pod.spec
+        .as_ref()
+        .and_then(|s| s.node_name.as_deref())
+        .filter(|n| !n.is_empty())
 }
 
 fn is_ours(pod: &Pod) -> bool {
@@ -115,16 +118,18 @@ impl Shared {
                     self.ready.notify_one();
                 }
             }
-            Change::Deleted(node) => {
-                state.cluster.remove_node(node.metadata.name.as_deref().unwrap_or_default())
-            }
+            Change::Deleted(node) => state
+                .cluster
+                .remove_node(node.metadata.name.as_deref().unwrap_or_default()),
         }
     }
 
     fn pod_changed(&self, change: &Change<Pod>) {
         match change {
             Change::Deleted(pod) => self.pod_gone(&ObjectKey::of(pod.as_ref())),
-            Change::Applied { new, .. } if is_terminal(new) => self.pod_gone(&ObjectKey::of(new.as_ref())),
+            Change::Applied { new, .. } if is_terminal(new) => {
+                self.pod_gone(&ObjectKey::of(new.as_ref()))
+            }
             Change::Applied { old, new } => match node_of(new) {
                 Some(node) => self.pod_placed(old.as_deref(), new, node),
                 None => self.pod_waits(old.as_deref(), new),
@@ -186,7 +191,12 @@ impl Shared {
     async fn schedule_forever(self: Arc<Self>) {
         loop {
             let ready = self.ready.notified();
-            let permit = self.bindings.clone().acquire_owned().await.expect("never closed");
+            let permit = self
+                .bindings
+                .clone()
+                .acquire_owned()
+                .await
+                .expect("never closed");
             let (decided, deadline) = {
                 let mut state = self.state.lock();
                 (state.decide(Instant::now()), state.queue.next_deadline())
@@ -218,7 +228,9 @@ impl Shared {
     /// takes the pod out of the queue afterwards.
     fn still_waits(&self, pod: &PodInfo) -> bool {
         let now = self.pods.get(&pod.key);
-        now.is_some_and(|now| now.metadata.uid.as_deref() == Some(&pod.uid) && node_of(&now).is_none())
+        now.is_some_and(|now| {
+            now.metadata.uid.as_deref() == Some(&pod.uid) && node_of(&now).is_none()
+        })
     }
 
     async fn bind(&self, waiting: Waiting, node: &str) {
@@ -236,7 +248,8 @@ impl Shared {
         match answer {
             Ok(_) => {
                 let message = format!("Successfully assigned {} to {node}", pod.key);
-                self.recorder.record(&pod.pod, EventType::Normal, "Scheduled", message);
+                self.recorder
+                    .record(&pod.pod, EventType::Normal, "Scheduled", message);
             }
             Err(status) => {
                 tracing::debug!(pod = %pod.key, node, %status, "binding failed");
@@ -260,14 +273,28 @@ impl Shared {
             if !self.still_waits(&pod) {
                 return;
             }
-            state.queue.unschedulable(waiting, error.wakes, Instant::now());
+            state
+                .queue
+                .unschedulable(waiting, error.wakes, Instant::now());
             self.ready.notify_one();
         }
         tracing::debug!(pod = %pod.key, refused_by = ?error.refused_by, "{message}");
-        self.recorder.record(&pod.pod, EventType::Warning, "FailedScheduling", message.clone());
-        let conditions = pod.pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+        self.recorder.record(
+            &pod.pod,
+            EventType::Warning,
+            "FailedScheduling",
+            message.clone(),
+        );
+        let conditions = pod
+            .pod
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.as_deref())
+            .unwrap_or_default();
         let known = conditions.iter().any(|c| {
-            c.type_ == "PodScheduled" && c.status == "False" && c.message.as_deref() == Some(message.as_str())
+            c.type_ == "PodScheduled"
+                && c.status == "False"
+                && c.message.as_deref() == Some(message.as_str())
         });
         if known {
             return;
@@ -277,7 +304,10 @@ impl Shared {
             "lastTransitionTime": k8s_openapi::jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         });
         let patch = Patch::Strategic(json!({"status": {"conditions": [condition]}}));
-        let answer = self.client.patch::<Pod>(pod.key.namespace(), &pod.key.name, "status", &patch).await;
+        let answer = self
+            .client
+            .patch::<Pod>(pod.key.namespace(), &pod.key.name, "status", &patch)
+            .await;
         if let Err(status) = answer
             && !status.is_not_found()
         {
@@ -328,7 +358,10 @@ mod tests {
         nodes.iter().for_each(|n| state.cluster.set_node(n.clone()));
         let now = Instant::now();
         let answers = specs.iter().enumerate().map(|(i, spec)| {
-            state.queue.add(Arc::new(PodInfo::new(pod(&format!("p{i}"), spec.clone()))), now);
+            state.queue.add(
+                Arc::new(PodInfo::new(pod(&format!("p{i}"), spec.clone()))),
+                now,
+            );
             match state.decide(now).unwrap().1 {
                 Ok(node) => node,
                 Err(error) => error.to_string(),
@@ -357,10 +390,15 @@ mod tests {
         ];
         assert_eq!(
             place(&nodes, &[json!({"nodeSelector": {"disk": "ssd"}})]),
-            ["0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, \
-              1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."]
+            [
+                "0/3 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, \
+              1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."
+            ]
         );
-        assert_eq!(place(&[], &[json!({})]), ["no nodes available to schedule pods"]);
+        assert_eq!(
+            place(&[], &[json!({})]),
+            ["no nodes available to schedule pods"]
+        );
     }
 
     #[test]
@@ -372,9 +410,11 @@ mod tests {
         let last = placed.pop().unwrap();
         placed.sort();
         assert_eq!(placed, ["a", "b"]);
-        assert_eq!(last, "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules.");
-        let together =
-            json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
+        assert_eq!(
+            last,
+            "0/2 nodes are available: 2 node(s) didn't match pod anti-affinity rules."
+        );
+        let together = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}});
         let placed = place(&nodes, &[together.clone(), together.clone(), together]);
         assert!(placed.iter().all(|n| *n == placed[0]), "{placed:?}");
     }
@@ -392,7 +432,10 @@ mod tests {
             "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": {"app": "x"}},
         }]});
-        let mut placed = place(&nodes, &[spread.clone(), spread.clone(), spread.clone(), spread]);
+        let mut placed = place(
+            &nodes,
+            &[spread.clone(), spread.clone(), spread.clone(), spread],
+        );
         placed.sort();
         assert_eq!(placed, ["a", "a", "b", "b"]);
     }

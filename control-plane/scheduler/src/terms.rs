@@ -27,7 +27,11 @@ fn holds(operator: &str, actual: Option<&str>, values: &[String]) -> bool {
 }
 
 fn requirement_matches(requirement: &NodeSelectorRequirement, actual: Option<&str>) -> bool {
-    holds(&requirement.operator, actual, requirement.values.as_deref().unwrap_or_default())
+    holds(
+        &requirement.operator,
+        actual,
+        requirement.values.as_deref().unwrap_or_default(),
+    )
 }
 
 /// A term matches when all its expressions do; an empty term matches no node.
@@ -37,14 +41,24 @@ pub fn node_term_matches(term: &NodeSelectorTerm, name: &str, labels: &Labels) -
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
-    expressions.iter().all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
-        && fields.iter().all(|r| r.key == "metadata.name" && requirement_matches(r, Some(name)))
+    expressions
+        .iter()
+        .all(|r| requirement_matches(r, labels.get(&r.key).map(String::as_str)))
+        && fields
+            .iter()
+            .all(|r| r.key == "metadata.name" && requirement_matches(r, Some(name)))
 }
 
 /// No selector matches nothing; an empty one matches everything.
 pub fn selector_matches(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
-    let Some(selector) = selector else { return false };
-    let labels_match = selector.match_labels.iter().flatten().all(|(k, v)| labels.get(k) == Some(v));
+    let Some(selector) = selector else {
+        return false;
+    };
+    let labels_match = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(k, v)| labels.get(k) == Some(v));
     labels_match
         && selector.match_expressions.iter().flatten().all(|r| {
             let values = r.values.as_deref().unwrap_or_default();
@@ -83,14 +97,26 @@ mod tests {
         let check = |toleration: Value, taint: Value, expect: bool| {
             let toleration: Toleration = serde_json::from_value(toleration).unwrap();
             let taint: Taint = serde_json::from_value(taint).unwrap();
-            assert_eq!(tolerates(&toleration, &taint), expect, "{toleration:?} {taint:?}");
+            assert_eq!(
+                tolerates(&toleration, &taint),
+                expect,
+                "{toleration:?} {taint:?}"
+            );
         };
         let taint = json!({"key": "k", "value": "v", "effect": "NoSchedule"});
         check(json!({"key": "k", "value": "v"}), taint.clone(), true);
         check(json!({"key": "k", "value": "w"}), taint.clone(), false);
-        check(json!({"key": "k", "operator": "Exists"}), taint.clone(), true);
+        check(
+            json!({"key": "k", "operator": "Exists"}),
+            taint.clone(),
+            true,
+        );
         check(json!({"operator": "Exists"}), taint.clone(), true);
-        check(json!({"operator": "Exists", "effect": "NoExecute"}), taint, false);
+        check(
+            json!({"operator": "Exists", "effect": "NoExecute"}),
+            taint,
+            false,
+        );
     }
 
     #[test]
@@ -101,11 +127,29 @@ mod tests {
             assert_eq!(node_term_matches(&term, "n1", &labels), expect, "{term:?}");
         };
         check(json!({}), false);
-        check(json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]}), true);
-        check(json!({"matchExpressions": [{"key": "zone", "operator": "NotIn", "values": ["a"]}]}), false);
-        check(json!({"matchExpressions": [{"key": "gpu", "operator": "NotIn", "values": ["a"]}]}), true);
-        check(json!({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}), true);
-        check(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}), true);
-        check(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}), false);
+        check(
+            json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]}),
+            true,
+        );
+        check(
+            json!({"matchExpressions": [{"key": "zone", "operator": "NotIn", "values": ["a"]}]}),
+            false,
+        );
+        check(
+            json!({"matchExpressions": [{"key": "gpu", "operator": "NotIn", "values": ["a"]}]}),
+            true,
+        );
+        check(
+            json!({"matchExpressions": [{"key": "cores", "operator": "Gt", "values": ["4"]}]}),
+            true,
+        );
+        check(
+            json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}),
+            true,
+        );
+        check(
+            json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}),
+            false,
+        );
     }
 }

@@ -11,7 +11,11 @@ pub fn score<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<NodeScore<'a>> {
     }
     Some(Box::new(|node| {
         let fraction = |wanted: i64, used: i64, all: i64| {
-            if all == 0 { 1.0 } else { ((used + wanted) as f64 / all as f64).min(1.0) }
+            if all == 0 {
+                1.0
+            } else {
+                ((used + wanted) as f64 / all as f64).min(1.0)
+            }
         };
         let (wanted, used, all) = (&pod.requests, &node.requested, &node.allocatable);
         let cpu = fraction(wanted.cpu_milli, used.cpu_milli, all.cpu_milli);

@@ -9,7 +9,14 @@ pub fn filter<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<NodeFilter<'a>> {
         return None;
     }
     Some(Box::new(|node| {
-        let taken = pod.host_ports.iter().any(|wanted| node.host_ports.iter().any(|p| p.conflicts(wanted)));
-        if taken { Err("node(s) didn't have free ports for the requested pod ports".into()) } else { Ok(()) }
+        let taken = pod
+            .host_ports
+            .iter()
+            .any(|wanted| node.host_ports.iter().any(|p| p.conflicts(wanted)));
+        if taken {
+            Err("node(s) didn't have free ports for the requested pod ports".into())
+        } else {
+            Ok(())
+        }
     }))
 }

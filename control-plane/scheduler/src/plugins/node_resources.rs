@@ -24,11 +24,19 @@ fn first_lack(pod: &PodInfo, node: &NodeInfo) -> Option<Reason> {
     if lacks(wanted.memory, used.memory, all.memory) {
         return Some("Insufficient memory".into());
     }
-    if lacks(wanted.ephemeral_storage, used.ephemeral_storage, all.ephemeral_storage) {
+    if lacks(
+        wanted.ephemeral_storage,
+        used.ephemeral_storage,
+        all.ephemeral_storage,
+    ) {
         return Some("Insufficient ephemeral-storage".into());
     }
-    let of = |map: &std::collections::BTreeMap<String, i64>, name: &str| map.get(name).copied().unwrap_or(0);
-    let lacking =
-        wanted.others.iter().find(|(name, w)| lacks(**w, of(&used.others, name), of(&all.others, name)));
+    let of = |map: &std::collections::BTreeMap<String, i64>, name: &str| {
+        map.get(name).copied().unwrap_or(0)
+    };
+    let lacking = wanted
+        .others
+        .iter()
+        .find(|(name, w)| lacks(**w, of(&used.others, name), of(&all.others, name)));
     lacking.map(|(name, _)| format!("Insufficient {name}").into())
 }

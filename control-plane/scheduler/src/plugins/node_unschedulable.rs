@@ -16,9 +16,11 @@ pub fn filter<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<NodeFilter<'a>> {
     if pod.tolerations().iter().any(|t| tolerates(t, &taint)) {
         return None;
     }
-    Some(Box::new(
-        |node| {
-            if node.is_unschedulable() { Err("node(s) were unschedulable".into()) } else { Ok(()) }
-        },
-    ))
+    Some(Box::new(|node| {
+        if node.is_unschedulable() {
+            Err("node(s) were unschedulable".into())
+        } else {
+            Ok(())
+        }
+    }))
 }

@@ -7,7 +7,10 @@ use crate::terms::tolerates;
 
 pub fn filter<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<NodeFilter<'a>> {
     Some(Box::new(|node| {
-        let hard = node.taints().iter().filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
+        let hard = node
+            .taints()
+            .iter()
+            .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
         for taint in hard {
             if !pod.tolerations().iter().any(|t| tolerates(t, taint)) {
                 return Err("node(s) had untolerated taint(s)".into());
@@ -20,7 +23,11 @@ pub fn filter<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<NodeFilter<'a>> {
 /// Counts the soft taints that are not tolerated: fewer is better.
 pub fn score<'a>(pod: &'a PodInfo, _: &'a Cluster) -> Option<NodeScore<'a>> {
     Some(Box::new(|node| {
-        let soft = node.taints().iter().filter(|t| t.effect == "PreferNoSchedule");
-        soft.filter(|taint| !pod.tolerations().iter().any(|t| tolerates(t, taint))).count() as i64
+        let soft = node
+            .taints()
+            .iter()
+            .filter(|t| t.effect == "PreferNoSchedule");
+        soft.filter(|taint| !pod.tolerations().iter().any(|t| tolerates(t, taint)))
+            .count() as i64
     }))
 }
