@@ -1,1 +1,19 @@
-//! controllers.
+//! controllers: the loops that bring the cluster's state closer to what its objects ask for.
+//!
+//! Each controller is one file (or folder) and one row in `table`. It takes no input but the state that the shared
+//! informers show, decides in a pure function, and writes through the API as its own identity. This crate knows neither
+//! the API server's code nor the store.
+
+mod context;
+mod deployment;
+mod error;
+mod options;
+mod replicas;
+mod root_ca;
+mod runtime;
+mod service_account;
+mod support;
+mod table;
+
+pub use options::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
+pub use runtime::run_all;

@@ -1,0 +1,64 @@
+//! The table of controllers: one row each. To add a controller, add its file and its row.
+
+use std::sync::Arc;
+
+use crate::context::{Context, Controller, Queue};
+
+/// One controller.
+pub(crate) struct Row {
+    /// As it appears in logs.
+    pub(crate) name: &'static str,
+    /// The service account in `kube-system` that it acts as; also the source of its events.
+    pub(crate) identity: &'static str,
+    /// Keys that are worked on at the same time.
+    pub(crate) workers: usize,
+    /// Registers with the informers and answers what reconciles one key.
+    pub(crate) start: fn(&Context, &Queue) -> Arc<dyn Controller>,
+}
+
+const fn row(
+    name: &'static str,
+    identity: &'static str,
+    workers: usize,
+    start: fn(&Context, &Queue) -> Arc<dyn Controller>,
+) -> Row {
+    Row {
+        name,
+        identity,
+        workers,
+        start,
+    }
+}
+
+pub(crate) const ROWS: &[Row] = &[
+    row(
+        "serviceaccount",
+        "service-account-controller",
+        1,
+        crate::service_account::start,
+    ),
+    row(
+        "root-ca-certificate-publisher",
+        "root-ca-cert-publisher",
+        1,
+        crate::root_ca::start,
+    ),
+    row(
+        "replicaset",
+        "replicaset-controller",
+        5,
+        crate::replicas::start_replica_set,
+    ),
+    row(
+        "replicationcontroller",
+        "replication-controller",
+        5,
+        crate::replicas::start_replication_controller,
+    ),
+    row(
+        "deployment",
+        "deployment-controller",
+        5,
+        crate::deployment::start,
+    ),
+];
