@@ -4,11 +4,18 @@
 //! random number: whatever changes is handed in. Must not know the store, HTTP libraries or who calls.
 
 mod discovery;
+mod intstr;
 mod kind;
 mod kinds;
+mod meta;
+mod names;
+mod patch;
 mod quantity;
 mod schema;
+mod selector;
 mod status;
+mod strategic_merge;
+mod time;
 
 pub use discovery::{
     AGGREGATED_V2, AGGREGATED_V2BETA1, ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList, ApiVersions,
@@ -28,3 +35,20 @@ pub use status::{
     DeniedRequest, FieldError, FieldErrorType, FieldPath, OBJECT_MODIFIED, Reason, Status, StatusCause, StatusDetails,
     StatusResult, aggregate_message, go_json, go_quote,
 };
+pub use strategic_merge::{StrategicMergeError, go_value, strategic_merge};
+pub use intstr::{IntOrString, IntOrStringError};
+pub use meta::{
+    ObjectExt, ObjectMutExt, OwnerReference, PartialMeta, PartialObject, Str, TOTAL_ANNOTATION_SIZE_LIMIT, controller_of,
+    parse_resource_version, validate_meta_create, validate_meta_update,
+};
+pub use names::{
+    GENERATED_SUFFIX_LENGTH, MAX_GENERATED_BASE_LENGTH, MAX_LABEL_LENGTH, MAX_SUBDOMAIN_LENGTH, config_map_key_errors,
+    dns_1035_label_errors, dns_label_errors, dns_subdomain_errors, env_var_name_errors, generate_name,
+    http_header_name_errors, label_value_errors, path_segment_errors, port_name_errors, port_number_errors,
+    qualified_name_errors, wildcard_subdomain_errors,
+};
+pub use patch::{JsonPatch, MAX_JSON_PATCH_OPERATIONS, apply_merge_patch, parse_merge_patch};
+pub use selector::{
+    FieldMatcher, FieldSelector, FieldTerm, LabelLookup, LabelSelector, Operator, Requirement, SelectorError,
+};
+pub use time::{Timestamp, format_micro_time, format_time, human_duration, human_seconds};
