@@ -46,7 +46,11 @@ pub struct PkiConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     #[error("cannot {action} {}: {source}", path.display())]
-    File { action: &'static str, path: PathBuf, source: std::io::Error },
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{} is not usable: {reason}", path.display())]
     Unusable { path: PathBuf, reason: String },
     #[error("cannot issue the certificate {name}: {source}")]
@@ -110,7 +114,14 @@ impl Pki {
 
     /// Issues again what will not last. Answers when this should be called next.
     pub fn renew(&self, now: SystemTime) -> Result<SystemTime, PkiError> {
-        let Shared { dir, config, ca, front_proxy_ca, serving, issuing } = &*self.0;
+        let Shared {
+            dir,
+            config,
+            ca,
+            front_proxy_ca,
+            serving,
+            issuing,
+        } = &*self.0;
         let _one = issuing.lock();
         serving.replace(&ca.ensure(dir, &Profile::apiserver(config), now)?)?;
         ca.ensure(dir, &Profile::kubelet_client(), now)?;
@@ -187,7 +198,11 @@ impl Pki {
     }
 
     /// Certificates of the node `name` on this machine. `addresses` go into the serving certificate beside the name.
-    pub fn node_identity(&self, name: &str, addresses: &[IpAddr]) -> Result<NodeIdentity, PkiError> {
+    pub fn node_identity(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+    ) -> Result<NodeIdentity, PkiError> {
         Ok(NodeIdentity {
             client: self.issue(&self.0.ca, &Profile::node_client(name))?,
             serving: self.issue(&self.0.ca, &Profile::node_serving(name, addresses))?,
@@ -197,7 +212,13 @@ impl Pki {
 
     /// Writes the administrator's kubeconfig (mode 600) for the server at `url`.
     pub fn write_admin_kubeconfig(&self, path: &Path, url: &str) -> Result<(), PkiError> {
-        let text = kubeconfig("xebec", url, self.ca_pem(), "kubernetes-admin", &self.admin()?);
+        let text = kubeconfig(
+            "xebec",
+            url,
+            self.ca_pem(),
+            "kubernetes-admin",
+            &self.admin()?,
+        );
         files::write(path, text.as_bytes(), files::PRIVATE)
     }
 

@@ -27,6 +27,8 @@ pub struct RequestInfo {
     pub name: String,
     /// What follows the subresource (the path of a proxy request), with its leading slash; empty if nothing does.
     pub rest: String,
+    /// The field selector of a list or watch, as it was sent: authorizers may allow only a part of a resource.
+    pub field_selector: String,
 }
 
 /// Subresources of a namespace: `/namespaces/NAME/status` is no resource in that namespace.
@@ -97,6 +99,7 @@ impl RequestInfo {
             }
             if matches!(self.verb, "list" | "watch" | "deletecollection") {
                 self.name = selected_name(query).unwrap_or_default();
+                self.field_selector = query_values(query, "fieldSelector").next().unwrap_or_default().into_owned();
             }
         } else if self.verb == "get" && self.subresource.is_empty() && wants_watch(query) {
             self.verb = "watch";

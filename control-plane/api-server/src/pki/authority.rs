@@ -25,21 +25,39 @@ struct Shared {
 
 impl Authority {
     /// `NAME.crt` and `NAME.key`; made if neither is there.
-    pub(super) fn load_or_create(dir: &Path, name: &str, common_name: &str) -> Result<Self, PkiError> {
-        let (certificate_path, key_path) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
-        let unusable = |reason: String| PkiError::Unusable { path: certificate_path.clone(), reason };
-        let (pem, key_pem) =
-            match (files::read_if_there(&certificate_path)?, files::read_if_there(&key_path)?) {
-                (Some(certificate), Some(key)) => (certificate, key),
-                (Some(_), None) => {
-                    return Err(unusable(format!("its key {} is missing", key_path.display())));
-                }
-                // A crash between the two writes leaves a key alone: nothing was signed with it yet.
-                (None, _) => create(name, common_name, &certificate_path, &key_path)?,
-            };
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| unusable(e.to_string()))?;
-        let key = KeyPair::from_pem(&key_pem)
-            .map_err(|e| PkiError::Unusable { path: key_path.clone(), reason: e.to_string() })?;
+    pub(super) fn load_or_create(
+        dir: &Path,
+        name: &str,
+        common_name: &str,
+    ) -> Result<Self, PkiError> {
+        let (certificate_path, key_path) = (
+            dir.join(format!("{name}.crt")),
+            dir.join(format!("{name}.key")),
+        );
+        let unusable = |reason: String| PkiError::Unusable {
+            path: certificate_path.clone(),
+            reason,
+        };
+        let (pem, key_pem) = match (
+            files::read_if_there(&certificate_path)?,
+            files::read_if_there(&key_path)?,
+        ) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (Some(_), None) => {
+                return Err(unusable(format!(
+                    "its key {} is missing",
+                    key_path.display()
+                )));
+            }
+            // A crash between the two writes leaves a key alone: nothing was signed with it yet.
+            (None, _) => create(name, common_name, &certificate_path, &key_path)?,
+        };
+        let der =
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| unusable(e.to_string()))?;
+        let key = KeyPair::from_pem(&key_pem).map_err(|e| PkiError::Unusable {
+            path: key_path.clone(),
+            reason: e.to_string(),
+        })?;
         check_authority(&der, &key).map_err(unusable)?;
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|e| unusable(e.to_string()))?;
         Ok(Self(Arc::new(Shared { pem, der, issuer })))
@@ -59,7 +77,9 @@ impl Authority {
 
     /// The subject in DER, as TLS names acceptable authorities.
     pub(super) fn subject(&self) -> Vec<u8> {
-        parse(self.der()).map(|c| c.subject().as_raw().to_vec()).unwrap_or_default()
+        parse(self.der())
+            .map(|c| c.subject().as_raw().to_vec())
+            .unwrap_or_default()
     }
 
     /// The leaf of `profile`: the one on disk while it is good, a new one otherwise.
@@ -69,41 +89,67 @@ impl Authority {
         profile: &Profile,
         now: SystemTime,
     ) -> Result<KeyPairPem, PkiError> {
-        let (certificate_path, key_path) =
-            (dir.join(format!("{}.crt", profile.file)), dir.join(format!("{}.key", profile.file)));
+        let (certificate_path, key_path) = (
+            dir.join(format!("{}.crt", profile.file)),
+            dir.join(format!("{}.key", profile.file)),
+        );
         let now = unix_seconds(now);
-        if let (Some(certificate), Some(key)) =
-            (files::read_if_there(&certificate_path)?, files::read_if_there(&key_path)?)
-            && self.still_good(profile, &certificate, &key, now)
+        if let (Some(certificate), Some(key)) = (
+            files::read_if_there(&certificate_path)?,
+            files::read_if_there(&key_path)?,
+        ) && self.still_good(profile, &certificate, &key, now)
         {
             return Ok(KeyPairPem { certificate, key });
         }
-        let pair = self
-            .issue(profile, now)
-            .map_err(|source| PkiError::Issue { name: profile.file.clone(), source })?;
+        let pair = self.issue(profile, now).map_err(|source| PkiError::Issue {
+            name: profile.file.clone(),
+            source,
+        })?;
         files::write(&key_path, pair.key.as_bytes(), files::PRIVATE)?;
-        files::write(&certificate_path, pair.certificate.as_bytes(), files::PUBLIC)?;
+        files::write(
+            &certificate_path,
+            pair.certificate.as_bytes(),
+            files::PUBLIC,
+        )?;
         Ok(pair)
     }
 
     fn issue(&self, profile: &Profile, now: u64) -> Result<KeyPairPem, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = profile.params(now)?.signed_by(&key, self.issuer())?;
-        Ok(KeyPairPem { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(KeyPairPem {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
     }
 
     fn still_good(&self, profile: &Profile, certificate: &str, key: &str, now: u64) -> bool {
-        let Ok(der) = CertificateDer::from_pem_slice(certificate.as_bytes()) else { return false };
-        let (Some(leaf), Some(ca), Ok(key)) = (parse(&der), parse(self.der()), KeyPair::from_pem(key)) else {
+        let Ok(der) = CertificateDer::from_pem_slice(certificate.as_bytes()) else {
             return false;
         };
-        let (start, end) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
+        let (Some(leaf), Some(ca), Ok(key)) =
+            (parse(&der), parse(self.der()), KeyPair::from_pem(key))
+        else {
+            return false;
+        };
+        let (start, end) = (
+            leaf.validity().not_before.timestamp(),
+            leaf.validity().not_after.timestamp(),
+        );
         let mut names = names(&leaf);
         let mut wanted = profile.sans.clone();
         names.sort();
         wanted.sort();
-        let common_name = leaf.subject().iter_common_name().next().and_then(|n| n.as_str().ok());
-        let organization = leaf.subject().iter_organization().next().and_then(|n| n.as_str().ok());
+        let common_name = leaf
+            .subject()
+            .iter_common_name()
+            .next()
+            .and_then(|n| n.as_str().ok());
+        let organization = leaf
+            .subject()
+            .iter_organization()
+            .next()
+            .and_then(|n| n.as_str().ok());
         end - now as i64 > (end - start) / 3
             && names == wanted
             && common_name == Some(&profile.common_name)
@@ -119,7 +165,10 @@ fn create(
     certificate_path: &Path,
     key_path: &Path,
 ) -> Result<(String, String), PkiError> {
-    let issue = |source| PkiError::Issue { name: name.into(), source };
+    let issue = |source| PkiError::Issue {
+        name: name.into(),
+        source,
+    };
     let key = KeyPair::generate().map_err(issue)?;
     let params = profile::authority(common_name, unix_seconds(SystemTime::now()));
     let pem = params.self_signed(&key).map_err(issue)?.pem();
@@ -141,11 +190,15 @@ fn check_authority(der: &CertificateDer<'_>, key: &KeyPair) -> Result<(), String
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
-    X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate)
+    X509Certificate::from_der(der)
+        .ok()
+        .map(|(_, certificate)| certificate)
 }
 
 fn names(leaf: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(extension)) = leaf.subject_alternative_name() else { return Vec::new() };
+    let Ok(Some(extension)) = leaf.subject_alternative_name() else {
+        return Vec::new();
+    };
     extension
         .value
         .general_names

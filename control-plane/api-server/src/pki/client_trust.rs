@@ -48,16 +48,25 @@ impl ClientTrust {
         client_ca: &CertificateDer<'_>,
         front_proxy_ca: &CertificateDer<'_>,
     ) -> Result<Self, PkiError> {
-        Ok(Self { client: verifier(client_ca)?, front_proxy: verifier(front_proxy_ca)? })
+        Ok(Self {
+            client: verifier(client_ca)?,
+            front_proxy: verifier(front_proxy_ca)?,
+        })
     }
 
     /// Judges the chain that a peer presented (leaf first) at the time `now`.
     pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> PeerCertificate {
-        let Some((leaf, intermediates)) = chain.split_first() else { return PeerCertificate::None };
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return PeerCertificate::None;
+        };
         let Some(certificate) = describe(leaf) else {
             return PeerCertificate::Untrusted("the certificate cannot be parsed".into());
         };
-        if self.front_proxy.verify_client_cert(leaf, intermediates, now).is_ok() {
+        if self
+            .front_proxy
+            .verify_client_cert(leaf, intermediates, now)
+            .is_ok()
+        {
             return PeerCertificate::FrontProxy(Arc::new(certificate));
         }
         match self.client.verify_client_cert(leaf, intermediates, now) {

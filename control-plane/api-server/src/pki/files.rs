@@ -13,11 +13,19 @@ pub(super) const PRIVATE: u32 = 0o600;
 pub(super) const PUBLIC: u32 = 0o644;
 
 fn error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> PkiError + 'a {
-    move |source| PkiError::File { action, path: path.to_owned(), source }
+    move |source| PkiError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 pub(super) fn create_dir(path: &Path) -> Result<(), PkiError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(error("create", path))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(error("create", path))
 }
 
 pub(super) fn read(path: &Path) -> Result<String, PkiError> {
@@ -45,7 +53,9 @@ pub(super) fn write(path: &Path, data: &[u8], mode: u32) -> Result<(), PkiError>
         .mode(mode)
         .open(temporary)
         .map_err(error("create", temporary))?;
-    file.write_all(data).and_then(|()| file.sync_all()).map_err(error("write", temporary))?;
+    file.write_all(data)
+        .and_then(|()| file.sync_all())
+        .map_err(error("write", temporary))?;
     fs::rename(temporary, path).map_err(error("replace", path))
 }
 
@@ -55,7 +65,14 @@ pub(super) fn key_or_create(dir: &Path, name: &str) -> Result<(), PkiError> {
     if read_if_there(&path)?.is_some() {
         return Ok(());
     }
-    let key = KeyPair::generate().map_err(|source| PkiError::Issue { name: name.into(), source })?;
-    write(&dir.join(format!("{name}.pub")), key.public_key_pem().as_bytes(), PUBLIC)?;
+    let key = KeyPair::generate().map_err(|source| PkiError::Issue {
+        name: name.into(),
+        source,
+    })?;
+    write(
+        &dir.join(format!("{name}.pub")),
+        key.public_key_pem().as_bytes(),
+        PUBLIC,
+    )?;
     write(&path, key.serialize_pem().as_bytes(), PRIVATE)
 }

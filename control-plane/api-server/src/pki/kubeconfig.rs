@@ -6,9 +6,18 @@ use base64::engine::general_purpose::STANDARD;
 use super::KeyPairPem;
 
 /// A kubeconfig for `user` with a client certificate. `name` is that of the cluster and of the context.
-pub fn kubeconfig(name: &str, server_url: &str, ca_pem: &str, user: &str, pair: &KeyPairPem) -> String {
-    let (ca, certificate, key) =
-        (STANDARD.encode(ca_pem), STANDARD.encode(&pair.certificate), STANDARD.encode(&pair.key));
+pub fn kubeconfig(
+    name: &str,
+    server_url: &str,
+    ca_pem: &str,
+    user: &str,
+    pair: &KeyPairPem,
+) -> String {
+    let (ca, certificate, key) = (
+        STANDARD.encode(ca_pem),
+        STANDARD.encode(&pair.certificate),
+        STANDARD.encode(&pair.key),
+    );
     format!(
         "apiVersion: v1
 kind: Config

@@ -40,7 +40,11 @@ impl Profile {
     }
 
     pub(super) fn kubelet_client() -> Self {
-        Self::client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters"))
+        Self::client(
+            "apiserver-kubelet-client",
+            "kube-apiserver-kubelet-client",
+            Some("system:masters"),
+        )
     }
 
     pub(super) fn admin() -> Self {
@@ -52,7 +56,11 @@ impl Profile {
     }
 
     pub(super) fn node_client(name: &str) -> Self {
-        Self::client("kubelet-client", &format!("system:node:{name}"), Some("system:nodes"))
+        Self::client(
+            "kubelet-client",
+            &format!("system:node:{name}"),
+            Some("system:nodes"),
+        )
     }
 
     pub(super) fn node_serving(name: &str, addresses: &[IpAddr]) -> Self {
@@ -69,15 +77,23 @@ impl Profile {
 
     pub(super) fn apiserver(config: &PkiConfig) -> Self {
         let domain = &config.cluster_domain;
-        let mut sans: Vec<String> =
-            ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"]
-                .map(String::from)
-                .into();
+        let mut sans: Vec<String> = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "localhost",
+        ]
+        .map(String::from)
+        .into();
         sans.push(format!("kubernetes.default.svc.{domain}"));
         sans.push(config.node_name.clone());
         sans.extend(
-            [Ipv4Addr::LOCALHOST.into(), config.service_address, config.advertise_address]
-                .map(|a: IpAddr| a.to_string()),
+            [
+                Ipv4Addr::LOCALHOST.into(),
+                config.service_address,
+                config.advertise_address,
+            ]
+            .map(|a: IpAddr| a.to_string()),
         );
         sans.extend(config.tls_sans.iter().cloned());
         let mut seen = std::collections::HashSet::new();
@@ -94,7 +110,10 @@ impl Profile {
     pub(super) fn params(&self, now_unix_seconds: u64) -> Result<CertificateParams, rcgen::Error> {
         let mut params = CertificateParams::new(self.sans.clone())?;
         params.distinguished_name = subject(&self.common_name, self.organization);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         params.extended_key_usages = vec![self.usage.clone()];
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, now_unix_seconds, LEAF_LIFETIME);
@@ -117,7 +136,11 @@ pub(super) fn authority(common_name: &str, now_unix_seconds: u64) -> Certificate
 }
 
 /// Valid from now (less the clocks' skew) for `lifetime`, under a random serial number.
-pub(super) fn set_validity(params: &mut CertificateParams, now_unix_seconds: u64, lifetime: Duration) {
+pub(super) fn set_validity(
+    params: &mut CertificateParams,
+    now_unix_seconds: u64,
+    lifetime: Duration,
+) {
     let now = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(now_unix_seconds);
     params.not_before = now - CLOCK_SKEW;
     params.not_after = now + lifetime;

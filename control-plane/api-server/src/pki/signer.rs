@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose,
 };
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
@@ -75,9 +76,14 @@ impl Signer {
     }
 
     /// Signs; answers the certificate in PEM. Subject and names are the request's, everything else is ours.
-    pub fn sign_client_csr(&self, request: &SignRequest<'_>, now: SystemTime) -> Result<String, PkiError> {
+    pub fn sign_client_csr(
+        &self,
+        request: &SignRequest<'_>,
+        now: SystemTime,
+    ) -> Result<String, PkiError> {
         let invalid = |e: rcgen::Error| PkiError::Request(e.to_string());
-        let mut csr = CertificateSigningRequestParams::from_pem(request.csr_pem).map_err(invalid)?;
+        let mut csr =
+            CertificateSigningRequestParams::from_pem(request.csr_pem).map_err(invalid)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = csr.params.distinguished_name.clone();
         params.subject_alt_names = csr.params.subject_alt_names.clone();
@@ -88,8 +94,12 @@ impl Signer {
                 CertificateUsage::DigitalSignature => {
                     params.key_usages.push(KeyUsagePurpose::DigitalSignature)
                 }
-                CertificateUsage::KeyEncipherment => params.key_usages.push(KeyUsagePurpose::KeyEncipherment),
-                CertificateUsage::KeyAgreement => params.key_usages.push(KeyUsagePurpose::KeyAgreement),
+                CertificateUsage::KeyEncipherment => {
+                    params.key_usages.push(KeyUsagePurpose::KeyEncipherment)
+                }
+                CertificateUsage::KeyAgreement => {
+                    params.key_usages.push(KeyUsagePurpose::KeyAgreement)
+                }
                 CertificateUsage::ClientAuth => {
                     params.insert_extended_key_usage(ExtendedKeyUsagePurpose::ClientAuth)
                 }
@@ -100,7 +110,10 @@ impl Signer {
         }
         profile::set_validity(&mut params, unix_seconds(now), request.lifetime);
         csr.params = params;
-        Ok(csr.signed_by(self.authority.issuer()).map_err(invalid)?.pem())
+        Ok(csr
+            .signed_by(self.authority.issuer())
+            .map_err(invalid)?
+            .pem())
     }
 }
 
@@ -114,7 +127,8 @@ pub fn parse_csr(pem: &[u8]) -> Result<CsrSummary, PkiError> {
     }
     let (_, csr) =
         X509CertificationRequest::from_der(&block.contents).map_err(|e| invalid(&e.to_string()))?;
-    csr.verify_signature().map_err(|_| invalid("the signature does not match the public key"))?;
+    csr.verify_signature()
+        .map_err(|_| invalid("the signature does not match the public key"))?;
     let subject = &csr.certification_request_info.subject;
     let mut summary = CsrSummary {
         common_name: subject
@@ -130,7 +144,9 @@ pub fn parse_csr(pem: &[u8]) -> Result<CsrSummary, PkiError> {
         ..CsrSummary::default()
     };
     for extension in csr.requested_extensions().into_iter().flatten() {
-        let ParsedExtension::SubjectAlternativeName(names) = extension else { continue };
+        let ParsedExtension::SubjectAlternativeName(names) = extension else {
+            continue;
+        };
         for name in &names.general_names {
             match name {
                 GeneralName::DNSName(name) => summary.dns_names.push((*name).into()),

@@ -30,12 +30,30 @@ fn keys_are_private_and_survive_a_restart() {
     let again = Pki::load_or_create(&tls, &config()).expect("loaded");
     assert_eq!(first.ca_pem(), again.ca_pem());
     assert!(first.admin().expect("admin") == again.admin().expect("admin"));
-    assert_eq!(first.service_account_key().expect("key"), again.service_account_key().expect("key"));
-    let mode = |name: &str| tls.join(name).metadata().expect("file").permissions().mode() & 0o777;
-    assert_eq!((mode(""), mode("ca.key"), mode("sa.key"), mode("admin.key")), (0o700, 0o600, 0o600, 0o600));
+    assert_eq!(
+        first.service_account_key().expect("key"),
+        again.service_account_key().expect("key")
+    );
+    let mode = |name: &str| {
+        tls.join(name)
+            .metadata()
+            .expect("file")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(
+        (mode(""), mode("ca.key"), mode("sa.key"), mode("admin.key")),
+        (0o700, 0o600, 0o600, 0o600)
+    );
     let kubeconfig = dir.path().join("admin.kubeconfig");
-    first.write_admin_kubeconfig(&kubeconfig, "https://127.0.0.1:6443").expect("written");
-    assert_eq!(kubeconfig.metadata().expect("file").permissions().mode() & 0o777, 0o600);
+    first
+        .write_admin_kubeconfig(&kubeconfig, "https://127.0.0.1:6443")
+        .expect("written");
+    assert_eq!(
+        kubeconfig.metadata().expect("file").permissions().mode() & 0o777,
+        0o600
+    );
 }
 
 #[test]
@@ -51,7 +69,10 @@ fn a_leaf_is_issued_again_when_old_or_out_of_date() {
     pki.renew(SystemTime::now() + day * 260).expect("renewed");
     let second = read();
     assert_ne!(first, second);
-    let moved = PkiConfig { advertise_address: "192.0.2.8".parse().expect("address"), ..config() };
+    let moved = PkiConfig {
+        advertise_address: "192.0.2.8".parse().expect("address"),
+        ..config()
+    };
     Pki::load_or_create(dir.path(), &moved).expect("loaded");
     assert_ne!(second, read(), "the new address must be named");
 }
@@ -61,7 +82,10 @@ fn an_authority_without_its_key_is_refused() {
     let dir = tempfile::tempdir().expect("directory");
     Pki::load_or_create(dir.path(), &config()).expect("created");
     std::fs::remove_file(dir.path().join("ca.key")).expect("removed");
-    let error = Pki::load_or_create(dir.path(), &config()).err().expect("refused").to_string();
+    let error = Pki::load_or_create(dir.path(), &config())
+        .err()
+        .expect("refused")
+        .to_string();
     assert!(error.contains("ca.key is missing"), "{error}");
 }
 
@@ -83,7 +107,10 @@ async fn connect(
         None => builder.with_no_client_auth(),
         Some(pair) => builder
             .with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("certificate")],
+                vec![
+                    CertificateDer::from_pem_slice(pair.certificate.as_bytes())
+                        .expect("certificate"),
+                ],
                 PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("key"),
             )
             .expect("pair"),
@@ -91,15 +118,25 @@ async fn connect(
     let (near, far) = tokio::io::duplex(65_536);
     let server = async {
         let mut stream = acceptor.accept(far).await.map_err(|e| e.to_string())?;
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().to_vec();
+        let chain = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .unwrap_or_default()
+            .to_vec();
         stream.write_all(b"x").await.map_err(|e| e.to_string())?;
         stream.shutdown().await.map_err(|e| e.to_string())?;
-        Ok(pki.client_trust().expect("trust").judge(&chain, UnixTime::now()))
+        Ok(pki
+            .client_trust()
+            .expect("trust")
+            .judge(&chain, UnixTime::now()))
     };
     let client = async {
         let name = server_name.try_into().expect("name");
-        let mut stream =
-            TlsConnector::from(Arc::new(client)).connect(name, near).await.map_err(|e| e.to_string())?;
+        let mut stream = TlsConnector::from(Arc::new(client))
+            .connect(name, near)
+            .await
+            .map_err(|e| e.to_string())?;
         stream.read_u8().await.map_err(|e| e.to_string())
     };
     let (server, client) = tokio::join!(server, client);
@@ -109,14 +146,24 @@ async fn connect(
 
 #[tokio::test]
 async fn peers_are_told_apart() {
-    let (here, elsewhere) =
-        (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"));
+    let (here, elsewhere) = (
+        tempfile::tempdir().expect("directory"),
+        tempfile::tempdir().expect("directory"),
+    );
     let pki = Pki::load_or_create(here.path(), &config()).expect("created");
     let other = Pki::load_or_create(elsewhere.path(), &config()).expect("created");
 
-    assert_eq!(connect(&pki, None, "kubernetes.default.svc").await, Ok(PeerCertificate::None));
-    let node = pki.node_identity("n1", &["192.0.2.9".parse().expect("address")]).expect("node");
-    match connect(&pki, Some(&node.client), "10.43.0.1").await.expect("connected") {
+    assert_eq!(
+        connect(&pki, None, "kubernetes.default.svc").await,
+        Ok(PeerCertificate::None)
+    );
+    let node = pki
+        .node_identity("n1", &["192.0.2.9".parse().expect("address")])
+        .expect("node");
+    match connect(&pki, Some(&node.client), "10.43.0.1")
+        .await
+        .expect("connected")
+    {
         PeerCertificate::Client(c) => {
             assert_eq!(
                 (c.common_name.as_str(), c.organizations.as_slice()),
@@ -126,7 +173,10 @@ async fn peers_are_told_apart() {
         peer => panic!("{peer:?}"),
     }
     let proxy = pki.front_proxy_client().expect("pair");
-    assert!(matches!(connect(&pki, Some(&proxy), "localhost").await, Ok(PeerCertificate::FrontProxy(_))));
+    assert!(matches!(
+        connect(&pki, Some(&proxy), "localhost").await,
+        Ok(PeerCertificate::FrontProxy(_))
+    ));
     let stranger = other.admin().expect("pair");
     assert!(matches!(
         connect(&pki, Some(&stranger), "api.example.org").await,
@@ -145,12 +195,20 @@ fn a_request_is_signed_with_its_own_names_and_our_usages() {
     let dir = tempfile::tempdir().expect("directory");
     let pki = Pki::load_or_create(dir.path(), &config()).expect("created");
     let key = rcgen::KeyPair::generate().expect("key");
-    let mut params =
-        rcgen::CertificateParams::new(vec!["n1".to_owned(), "192.0.2.9".to_owned()]).expect("params");
+    let mut params = rcgen::CertificateParams::new(vec!["n1".to_owned(), "192.0.2.9".to_owned()])
+        .expect("params");
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
-    params.distinguished_name.push(rcgen::DnType::CommonName, "system:node:n1");
-    let csr = params.serialize_request(&key).expect("request").pem().expect("pem");
+    params
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, "system:nodes");
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "system:node:n1");
+    let csr = params
+        .serialize_request(&key)
+        .expect("request")
+        .pem()
+        .expect("pem");
     let summary = parse_csr(csr.as_bytes()).expect("parsed");
     assert_eq!(
         summary,
@@ -162,14 +220,30 @@ fn a_request_is_signed_with_its_own_names_and_our_usages() {
             ..CsrSummary::default()
         }
     );
-    let usages = [CertificateUsage::DigitalSignature, CertificateUsage::ClientAuth];
-    let request = SignRequest { csr_pem: &csr, usages: &usages, lifetime: Duration::from_secs(3600) };
-    let pem = pki.signer().sign_client_csr(&request, SystemTime::now()).expect("signed");
+    let usages = [
+        CertificateUsage::DigitalSignature,
+        CertificateUsage::ClientAuth,
+    ];
+    let request = SignRequest {
+        csr_pem: &csr,
+        usages: &usages,
+        lifetime: Duration::from_secs(3600),
+    };
+    let pem = pki
+        .signer()
+        .sign_client_csr(&request, SystemTime::now())
+        .expect("signed");
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("certificate");
     let trust = pki.client_trust().expect("trust");
-    assert!(matches!(trust.judge(&[der.clone()], UnixTime::now()), PeerCertificate::Client(_)));
+    assert!(matches!(
+        trust.judge(&[der.clone()], UnixTime::now()),
+        PeerCertificate::Client(_)
+    ));
     let later = UnixTime::since_unix_epoch(Duration::from_secs(unix_now() + 3700));
-    assert!(matches!(trust.judge(&[der], later), PeerCertificate::Untrusted(_)));
+    assert!(matches!(
+        trust.judge(&[der], later),
+        PeerCertificate::Untrusted(_)
+    ));
     assert!(parse_csr(b"garbage").is_err());
 }
 

@@ -38,12 +38,16 @@ impl ResolvesServerCert for LiveCertificate {
 }
 
 fn certified_key(pair: &KeyPairPem) -> Result<CertifiedKey, PkiError> {
-    let pem = |e: rustls::pki_types::pem::Error| PkiError::Tls(rustls::Error::General(e.to_string()));
+    let pem =
+        |e: rustls::pki_types::pem::Error| PkiError::Tls(rustls::Error::General(e.to_string()));
     let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(pem)?;
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).map_err(pem)?;
-    Ok(CertifiedKey::new(chain, aws_lc_rs::sign::any_supported_type(&key)?))
+    Ok(CertifiedKey::new(
+        chain,
+        aws_lc_rs::sign::any_supported_type(&key)?,
+    ))
 }
 
 /// The configuration of the listener; `hints` are the subjects of the authorities whose certificates are of use here.
@@ -111,6 +115,8 @@ impl ClientCertVerifier for ProofOfPossession {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
