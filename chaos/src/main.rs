@@ -1,2 +1,29 @@
-//! The `chaos` command.
-fn main() {}
+//! The `chaos` command: benchmarks (and later faults and checkers) against real processes through public APIs.
+
+mod bench;
+
+use clap::{Parser, Subcommand};
+
+/// Workloads, benchmarks and proofs for Xebec and whatever it is compared with.
+#[derive(Parser)]
+#[command(name = "chaos", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure a running server; prints rates, latencies and the server's CPU time per operation.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    // The only provider there is: a second installation is impossible here.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Cli::parse().command {
+        Command::Bench(bench) => bench::run(bench).await,
+    }
+}

@@ -1,1 +1,13 @@
-//! tests.
+//! What whole-system tests share: a cluster of real processes, the real kubectl, waiting for conditions.
+//!
+//! Knows the binary and public APIs only.
+
+mod cluster;
+mod command;
+mod kubectl;
+mod wait;
+
+pub use cluster::{Cluster, example_images};
+pub use command::{Output, run};
+pub use kubectl::{Kubectl, kubectls};
+pub use wait::{eventually, eventually_async};

@@ -1,0 +1,271 @@
+//! A cluster of real processes in a directory of its own, on ports of its own.
+//!
+//! Addresses: whole clusters with nodes use the machine's address and so run one at a time (nextest group `node`);
+//! control planes without a node use loopback and may run side by side.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::kubectl::{Kubectl, kubectls};
+use crate::wait::eventually;
+
+/// How long a first start may take on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// One server, stopped and cleaned when dropped.
+pub struct Cluster {
+    directory: tempfile::TempDir,
+    arguments: Vec<String>,
+    port: u16,
+    with_node: bool,
+    server: Option<Child>,
+}
+
+impl Cluster {
+    /// A control plane without a node.
+    pub fn control_plane() -> Result<Self> {
+        Self::start(
+            &[
+                "--disable-agent",
+                "--advertise-address=127.0.0.1",
+                "--bind-address=127.0.0.1",
+            ],
+            false,
+        )
+    }
+
+    /// A control plane and a node that runs real containers; needs root.
+    pub fn with_node() -> Result<Self> {
+        if !is_root() {
+            bail!("this test runs containers and needs root");
+        }
+        Self::start(&["--healthz-port=0"], true)
+    }
+
+    fn start(flags: &[&str], with_node: bool) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("xebec-test-").tempdir()?;
+        let port = free_port()?;
+        let mut arguments = vec![
+            "server".to_owned(),
+            format!("--data-dir={}", directory.path().display()),
+            format!("--https-port={port}"),
+            "--node-name=node-1".to_owned(),
+        ];
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        if with_node {
+            arguments.push(format!("--kubelet-port={}", free_port()?));
+            let images = directory.path().join("agent/images");
+            std::fs::create_dir_all(&images)?;
+            std::fs::copy(example_images()?, images.join("example.tar"))?;
+        }
+        let mut cluster = Self {
+            directory,
+            arguments,
+            port,
+            with_node,
+            server: None,
+        };
+        cluster.spawn()?;
+        cluster.wait_ready()?;
+        Ok(cluster)
+    }
+
+    /// Starts the server's process again; it must not be running.
+    pub fn spawn(&mut self) -> Result<()> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let mut command = Command::new(binary()?);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.server = Some(command.spawn().context("cannot start xebec")?);
+        Ok(())
+    }
+
+    /// Waits until the API answers, and the node is Ready where there is one.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let log = self.log();
+        let kubeconfig = self.kubeconfig();
+        let check = if self.with_node {
+            "--check=node"
+        } else {
+            "--check=api"
+        };
+        let mut server = self.server.take().context("not started")?;
+        let answer = eventually("cluster ready", START_LIMIT, || {
+            if let Some(status) = server.try_wait()? {
+                bail!("xebec ended with {status}");
+            }
+            let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+            let status = Command::new(binary()?)
+                .args(["status", check, &kubeconfig])
+                .output()?;
+            anyhow::ensure!(
+                status.status.success(),
+                "{}",
+                String::from_utf8_lossy(&status.stderr)
+            );
+            Ok(())
+        });
+        self.server = Some(server);
+        answer.with_context(|| tail(&log))
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("not running")?;
+        server.kill()?;
+        server.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut server = self.server.take().context("not running")?;
+        terminate(server.id())?;
+        let ended = eventually("xebec ends on SIGTERM", Duration::from_secs(30), || {
+            server.try_wait()?.context("still running")
+        });
+        if ended.is_err() {
+            server.kill()?;
+            server.wait()?;
+        }
+        let status = ended?;
+        anyhow::ensure!(
+            status.success(),
+            "xebec ended with {status}: {}",
+            tail(&self.log())
+        );
+        Ok(())
+    }
+
+    /// The server's process id.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir().join("server/admin.kubeconfig")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.data_dir().join("server.log")
+    }
+
+    /// The first kubectl of this machine.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        let program = kubectls()
+            .into_iter()
+            .next()
+            .context("no kubectl: run scripts/setup-tests.sh")?;
+        Ok(Kubectl::new(program, self.kubeconfig()))
+    }
+
+    /// A kube-rs client as admin.
+    pub async fn client(&self) -> Result<kube::Client> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig())?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.server.is_some()
+            && let Err(error) = self.stop()
+        {
+            eprintln!("stopping the cluster: {error:#}");
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the server's log ---\n{}", tail(&self.log()));
+        }
+        if self.with_node {
+            let clean = Command::new(repository().join("scripts/clean-data.sh"))
+                .env("DATA_DIR", self.data_dir())
+                .output();
+            match clean {
+                Ok(output) if output.status.success() => {}
+                Ok(output) => eprintln!("cleaning: {}", String::from_utf8_lossy(&output.stderr)),
+                Err(error) => eprintln!("cleaning: {error}"),
+            }
+        }
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The binary that was built beside this test.
+fn binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test
+        .ancestors()
+        .nth(2)
+        .context("a test lies in target/PROFILE/deps")?;
+    let binary = folder.join("xebec");
+    anyhow::ensure!(
+        binary.is_file(),
+        "{} is not built: cargo build --bin xebec",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// The archive of the example's images, built once per target directory.
+pub fn example_images() -> Result<PathBuf> {
+    let binary = binary()?;
+    let archive = binary
+        .ancestors()
+        .nth(2)
+        .context("target/PROFILE/xebec")?
+        .join("xebec-example.tar");
+    if !archive.is_file() {
+        let output = Command::new(repository().join("scripts/build-example-image.sh"))
+            .arg(&archive)
+            .output()?;
+        anyhow::ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(archive)
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+fn terminate(pid: u32) -> Result<()> {
+    let status = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status()?;
+    anyhow::ensure!(status.success(), "kill {pid}");
+    Ok(())
+}
