@@ -12,8 +12,8 @@ require_root() {
 
 running() { [ -f "$PID_FILE" ] && kill -0 "$(cat "$PID_FILE")" 2>/dev/null; }
 
-api_ready() { [ -f "$KUBECONFIG_FILE" ] && "$XEBEC" status --kubeconfig "$KUBECONFIG_FILE" --wait api; }
-node_ready() { "$XEBEC" status --kubeconfig "$KUBECONFIG_FILE" --wait node; }
+api_ready() { [ -f "$KUBECONFIG_FILE" ] && "$XEBEC" status --kubeconfig "$KUBECONFIG_FILE" --check api; }
+node_ready() { "$XEBEC" status --kubeconfig "$KUBECONFIG_FILE" --check node; }
 
 # wait_until SECONDS WHAT COMMAND...
 wait_until() {

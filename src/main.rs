@@ -1,2 +1,30 @@
-//! The `xebec` binary.
-fn main() {}
+//! The `xebec` binary: parses flags, connects the parts, starts and stops the process. No rule of the domain is here.
+
+mod cli;
+mod commands;
+mod config_file;
+mod embedded_store;
+mod logging;
+mod process;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = match config_file::expand(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => return fail(&error),
+    };
+    let cli = cli::Cli::parse_from(arguments);
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// One line for a person: what failed, and why.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cluster;
 use crate::framework::{FitError, Wakes, schedule};
@@ -43,10 +44,15 @@ struct Shared {
     pods: Informer<Pod>,
 }
 
-/// Runs the scheduler until `stop` turns true. May be run again later in the same process. Its writes carry `fence`,
-/// so that a scheduler that has lost its leadership without knowing cannot bind anything.
-pub async fn run(backend: Arc<dyn Backend>, fence: Option<Bytes>, mut stop: watch::Receiver<bool>) {
-    let informers = Informers::new(backend.clone());
+/// Runs the scheduler until `shutdown` is cancelled. May be run again later in the same process, with informers of that
+/// term of leadership. Its writes carry `fence`, so that a scheduler that has lost its leadership without knowing cannot
+/// bind anything.
+pub async fn run(
+    backend: Arc<dyn Backend>,
+    informers: Informers,
+    fence: Option<Bytes>,
+    shutdown: CancellationToken,
+) {
     let client = Client::new(backend, User::component("system:kube-scheduler")).fenced(fence);
     let recorder = EventRecorder::start(client.clone(), SCHEDULER_NAME);
     let nodes = informers.get::<Node>();
@@ -70,14 +76,13 @@ pub async fn run(backend: Arc<dyn Backend>, fence: Option<Bytes>, mut stop: watc
     let work = async {
         nodes.wait_synced().await;
         pods.wait_synced().await;
-        shared.clone().schedule_forever().await;
+        tracing::info!("scheduler started");
+        shared.schedule_forever().await;
     };
     tokio::select! {
         () = work => {}
-        // An error means that the sender is gone, which is a stop as well.
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = shutdown.cancelled() => {}
     }
-    informers.stop();
 }
 
 /// Whether two forms of a node differ in something that a plugin looks at.

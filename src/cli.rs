@@ -1,0 +1,149 @@
+//! Every command and flag, with the help that teaches them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kubernetes in one binary: datastore, API server, scheduler, controllers and node agent.
+#[derive(Parser, Debug)]
+#[command(name = "xebec", version, max_term_width = 110, args_override_self = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run a master: datastore, API server, scheduler and controllers, and a node agent beside them.
+    ///
+    /// The first start makes the cluster's certificates and prints where the admin kubeconfig is. Everything lives under
+    /// --data-dir; the same command on the same directory continues where it stopped.
+    Server(Box<ServerArgs>),
+    /// Show the cluster at a glance: API, nodes, certificates.
+    Status(StatusArgs),
+}
+
+/// Flags of `xebec server`.
+#[derive(Args, Debug, Clone)]
+#[command(args_override_self = true)]
+pub struct ServerArgs {
+    /// Where all state lives. A directory of another cluster is refused.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/xebec")]
+    pub data_dir: PathBuf,
+    /// YAML file with the same names as these flags, e.g. `https-port: 6443`. Flags on the command line win.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address that the API listens on.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Address that others reach this master at [default: the address of the default route].
+    #[arg(long, value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// Name of the Node object [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the node, its InternalIP [default: the advertise address].
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Port of the API.
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub https_port: u16,
+    /// Addresses of pods; each node gets a /24 of it.
+    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
+    pub cluster_cidr: String,
+    /// Addresses of Services.
+    #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16")]
+    pub service_cidr: String,
+    /// Address of the cluster's DNS, inside the service CIDR.
+    #[arg(long, value_name = "IP", default_value = "10.43.0.10")]
+    pub cluster_dns: IpAddr,
+    /// Domain under which Services have their names.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Another name or address that the API's certificate is valid for. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub tls_san: Vec<String>,
+    /// Also write the admin kubeconfig here (mode 600).
+    #[arg(long, value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// Run no node agent: this master runs no pods.
+    #[arg(long)]
+    pub disable_agent: bool,
+    #[command(flatten)]
+    pub agent: NodeArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Flags of the node agent.
+#[derive(Args, Debug, Clone)]
+pub struct NodeArgs {
+    /// CRI socket of a runtime that is there already [default: a containerd of our own].
+    #[arg(long, value_name = "URL")]
+    pub container_runtime_endpoint: Option<String>,
+    /// TLS port of the agent's API (logs, exec).
+    #[arg(long, value_name = "PORT", default_value_t = node::DEFAULT_KUBELET_PORT)]
+    pub kubelet_port: u16,
+    /// Loopback port of the agent's health check; 0 turns it off.
+    #[arg(long, value_name = "PORT", default_value_t = node::DEFAULT_HEALTHZ_PORT)]
+    pub healthz_port: u16,
+    /// How Service rules reach the kernel.
+    #[arg(long, value_enum, default_value_t = ProxyMode::Nftables)]
+    pub proxy_mode: ProxyMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProxyMode {
+    Nftables,
+    Iptables,
+}
+
+/// Flags that concern what is written to standard error.
+#[derive(Args, Debug, Clone)]
+pub struct LogArgs {
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,raft_store=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "XEBEC_LOG")]
+    pub log_level: String,
+    /// How it is written.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Flags of `xebec status`.
+#[derive(Args, Debug, Clone)]
+pub struct StatusArgs {
+    /// Kubeconfig of the cluster [default: the server's admin kubeconfig under --data-dir].
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Data directory of a server on this machine.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/xebec")]
+    pub data_dir: PathBuf,
+    /// Say nothing; exit with 0 only if this is ready.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub check: Option<Check>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Check {
+    /// The API answers `/readyz`.
+    Api,
+    /// At least one node is Ready.
+    Node,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,22 @@
+//! One file per command.
+
+mod server;
+mod status;
+
+use anyhow::{Context, Result};
+
+use crate::cli::{Cli, Command};
+
+/// Runs the command to its end.
+pub fn run(cli: Cli) -> Result<()> {
+    // The only provider in this process; installing it can only fail if it is there already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match cli.command {
+        Command::Server(args) => runtime()?.block_on(server::run(*args)),
+        Command::Status(args) => runtime()?.block_on(status::run(args)),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
+}
