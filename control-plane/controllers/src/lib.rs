@@ -7,11 +7,15 @@
 mod context;
 mod deployment;
 mod error;
+mod namespace;
+mod node_ipam;
 mod options;
 mod replicas;
+mod resources;
 mod root_ca;
 mod runtime;
 mod service_account;
+mod services;
 mod support;
 mod table;
 

@@ -61,4 +61,23 @@ pub(crate) const ROWS: &[Row] = &[
         5,
         crate::deployment::start,
     ),
+    row(
+        "endpoint",
+        "endpoint-controller",
+        5,
+        crate::services::start_endpoints,
+    ),
+    row(
+        "endpointslice",
+        "endpointslice-controller",
+        5,
+        crate::services::start_slices,
+    ),
+    row("nodeipam", "node-controller", 1, crate::node_ipam::start),
+    row(
+        "namespace",
+        "namespace-controller",
+        5,
+        crate::namespace::start,
+    ),
 ];
