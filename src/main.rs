@@ -5,6 +5,7 @@ mod commands;
 mod config_file;
 mod embedded_store;
 mod logging;
+mod machine;
 mod process;
 
 use std::process::ExitCode;
