@@ -3,6 +3,7 @@
 //! Kinds, discovery, errors, selectors, quantities, names, tables, schemas. Nothing here does I/O, reads a clock or draws a
 //! random number: whatever changes is handed in. Must not know the store, HTTP libraries or who calls.
 
+mod columns;
 mod discovery;
 mod intstr;
 mod kind;
@@ -15,8 +16,10 @@ mod schema;
 mod selector;
 mod status;
 mod strategic_merge;
+mod table;
 mod time;
 
+pub use columns::ColumnSet;
 pub use discovery::{
     AGGREGATED_V2, AGGREGATED_V2BETA1, ApiGroup, ApiGroupDiscoveryList, ApiGroupList, ApiResourceList, ApiVersions,
     aggregated_api, aggregated_apis, api_group, api_group_list, api_resource_list, api_versions, storage_version_hash,
@@ -50,5 +53,8 @@ pub use names::{
 pub use patch::{JsonPatch, MAX_JSON_PATCH_OPERATIONS, apply_merge_patch, parse_merge_patch};
 pub use selector::{
     FieldMatcher, FieldSelector, FieldTerm, LabelLookup, LabelSelector, Operator, Requirement, SelectorError,
+};
+pub use table::{
+    Column, IncludeObject, ListMeta, META_V1, Table, TableRow, columns_of, partial_object_metadata,
 };
 pub use time::{Timestamp, format_micro_time, format_time, human_duration, human_seconds};

@@ -17,7 +17,7 @@ pub use validation::{TOTAL_ANNOTATION_SIZE_LIMIT, validate_meta_create, validate
 ///
 /// # Errors
 /// Upstream's error about the field `resourceVersion`.
-pub fn parse_resource_version(text: &str) -> Result<u64, FieldError> {
+pub fn parse_resource_version(text: &str) -> Result<u64, Box<FieldError>> {
     text.parse().map_err(|_| {
         let too_large = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let problem = if too_large {
@@ -29,7 +29,11 @@ pub fn parse_resource_version(text: &str) -> Result<u64, FieldError> {
             "strconv.ParseUint: parsing {}: {problem}",
             crate::status::go_quote(text)
         );
-        FieldError::invalid(&FieldPath::root("resourceVersion"), text, detail)
+        Box::new(FieldError::invalid(
+            &FieldPath::root("resourceVersion"),
+            text,
+            detail,
+        ))
     })
 }
 
