@@ -16,12 +16,15 @@ mod service_model;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-pub(crate) use conntrack::{Flow, forget_udp_flows};
-pub use host::check_tools;
+pub(crate) use conntrack::forget_udp_flows;
+pub(crate) use host::check_tools;
 use ipnet::IpNet;
 pub(crate) use nft::apply as apply_nft;
 pub use service_cache::ServiceCache;
-pub(crate) use service_model::{Affinity, Endpoint, Protocol, ServiceInfo, ServicePort, ServiceState};
+pub use service_model::Protocol;
+#[cfg(test)]
+pub(crate) use service_model::SliceInfo;
+pub(crate) use service_model::{Endpoint, ServiceInfo, ServicePort, ServiceState};
 
 /// The name of the bridge that pods hang on.
 pub const BRIDGE: &str = "xebec0";

@@ -32,13 +32,30 @@ pub(super) struct Program {
 }
 
 const PROGRAMS: [(&str, Program); 2] = [
-    ("x86_64", Program { architecture: "amd64", machine: 62, code: X86_64 }),
-    ("aarch64", Program { architecture: "arm64", machine: 183, code: AARCH64 }),
+    (
+        "x86_64",
+        Program {
+            architecture: "amd64",
+            machine: 62,
+            code: X86_64,
+        },
+    ),
+    (
+        "aarch64",
+        Program {
+            architecture: "arm64",
+            machine: 183,
+            code: AARCH64,
+        },
+    ),
 ];
 
 /// The program for a processor as Rust names it (`std::env::consts::ARCH`).
 pub(super) fn program_for(arch: &str) -> Option<Program> {
-    PROGRAMS.into_iter().find(|(name, _)| *name == arch).map(|(_, program)| program)
+    PROGRAMS
+        .into_iter()
+        .find(|(name, _)| *name == arch)
+        .map(|(_, program)| program)
 }
 
 impl Program {
@@ -83,7 +100,10 @@ mod tests {
         for (arch, program) in PROGRAMS {
             let elf = program.elf();
             assert_eq!(&elf[..4], b"\x7fELF", "{arch}");
-            assert!(elf.ends_with(&0x14002u64.to_le_bytes()), "{arch}: the signal set lies at the end");
+            assert!(
+                elf.ends_with(&0x14002u64.to_le_bytes()),
+                "{arch}: the signal set lies at the end"
+            );
             assert_eq!(elf.len() % 2, 0, "{arch}");
         }
         let code: String = AARCH64.chars().filter(|c| !c.is_whitespace()).collect();
@@ -93,7 +113,9 @@ mod tests {
 
     #[test]
     fn this_machine_runs_it_and_sigterm_ends_it() {
-        let Some(program) = program_for(std::env::consts::ARCH) else { return };
+        let Some(program) = program_for(std::env::consts::ARCH) else {
+            return;
+        };
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("pause");
         std::fs::write(&path, program.elf()).expect("write");
@@ -104,15 +126,20 @@ mod tests {
             .spawn()
             .expect("spawn");
         let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-        // SIGTERM before exec would end the shell: wait until the program itself runs.
-        let runs = || std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == path);
-        while !runs() {
-            assert!(child.try_wait().expect("wait").is_none(), "it ended at once");
+        // SIGTERM before exec would end the shell: wait until the program itself runs and sleeps.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let waits = || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let exe = std::fs::read_link(format!("/proc/{pid}/exe"));
+            exe.is_ok_and(|exe| exe == path) && status.contains("State:\tS")
+        };
+        while !waits() {
+            assert!(std::time::Instant::now() < deadline, "it does not run");
+            assert!(
+                child.try_wait().expect("wait").is_none(),
+                "it ended at once"
+            );
             std::thread::yield_now();
-        }
-        let blocked = || std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        while !blocked().contains("SigBlk:\t0000000000014002") {
-            assert!(child.try_wait().expect("wait").is_none(), "it ended at once");
         }
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("kill");
         let status = child.wait().expect("wait");
