@@ -10,7 +10,9 @@ use std::fmt;
 /// Why a text is no quantity; the texts are the API's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    #[error(
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    )]
     Format,
     #[error("unable to parse numeric part of quantity")]
     Numeric,
@@ -36,8 +38,18 @@ pub struct Quantity {
 const NANO: i128 = 1_000_000_000;
 /// The largest amount with a binary suffix, in billionths.
 const MAX_BINARY: i128 = i64::MAX as i128 * NANO;
-const DECIMAL: [(&str, i32); 10] =
-    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
+const DECIMAL: [(&str, i32); 10] = [
+    ("n", -9),
+    ("u", -6),
+    ("m", -3),
+    ("", 0),
+    ("k", 3),
+    ("M", 6),
+    ("G", 9),
+    ("T", 12),
+    ("P", 15),
+    ("E", 18),
+];
 const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 /// A quantity's text taken apart.
@@ -50,7 +62,10 @@ struct Parts<'a> {
 }
 
 impl Quantity {
-    pub const ZERO: Quantity = Quantity { nanos: 0, format: QuantityFormat::DecimalSi };
+    pub const ZERO: Quantity = Quantity {
+        nanos: 0,
+        format: QuantityFormat::DecimalSi,
+    };
 
     /// Parses a quantity; amounts finer than a billionth are rounded away from zero, as upstream does.
     pub fn parse(text: &str) -> Result<Quantity, QuantityError> {
@@ -58,7 +73,9 @@ impl Quantity {
         let (format, base, exponent) = interpret(parts.suffix)?;
         let mut digits: i128 = 0;
         for digit in parts.whole.bytes().chain(parts.fraction.bytes()) {
-            digits = digits.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
+            digits = digits
+                .saturating_mul(10)
+                .saturating_add(i128::from(digit - b'0'));
         }
         let ten_exponent = 9 - parts.fraction.len() as i32 + if base == 10 { exponent } else { 0 };
         if base == 2 {
@@ -79,11 +96,17 @@ impl Quantity {
     }
 
     pub fn from_integer(value: i64, format: QuantityFormat) -> Quantity {
-        Quantity { nanos: i128::from(value) * NANO, format }
+        Quantity {
+            nanos: i128::from(value) * NANO,
+            format,
+        }
     }
 
     pub fn from_milli(value: i64, format: QuantityFormat) -> Quantity {
-        Quantity { nanos: i128::from(value) * 1_000_000, format }
+        Quantity {
+            nanos: i128::from(value) * 1_000_000,
+            format,
+        }
     }
 
     /// Whole units, rounded up (upstream's `Value`).
@@ -117,7 +140,11 @@ impl std::ops::Add for Quantity {
     fn add(self, other: Quantity) -> Quantity {
         Quantity {
             nanos: self.nanos.saturating_add(other.nanos),
-            format: if self.is_zero() { other.format } else { self.format },
+            format: if self.is_zero() {
+                other.format
+            } else {
+                self.format
+            },
         }
     }
 }
@@ -128,7 +155,11 @@ impl std::ops::Sub for Quantity {
     fn sub(self, other: Quantity) -> Quantity {
         Quantity {
             nanos: self.nanos.saturating_sub(other.nanos),
-            format: if self.is_zero() { other.format } else { self.format },
+            format: if self.is_zero() {
+                other.format
+            } else {
+                self.format
+            },
         }
     }
 }
@@ -172,7 +203,11 @@ impl fmt::Display for Quantity {
         let mut value = self.nanos;
         let mut step = 0;
         // Exponents have no largest suffix, so they take every factor of a thousand.
-        let limit = if self.format == QuantityFormat::DecimalExponent { 13 } else { DECIMAL.len() };
+        let limit = if self.format == QuantityFormat::DecimalExponent {
+            13
+        } else {
+            DECIMAL.len()
+        };
         while value % 1000 == 0 && step + 1 < limit {
             value /= 1000;
             step += 1;
@@ -199,10 +234,15 @@ pub fn canonical_quantity(text: &str) -> Result<Cow<'_, str>, QuantityError> {
         && digits <= 15
         && match interpret(parts.suffix)? {
             (QuantityFormat::BinarySi, _, _) => {
-                parts.fraction.is_empty() && parts.whole.parse::<i64>().is_ok_and(|value| value & 7 != 0)
+                parts.fraction.is_empty()
+                    && parts.whole.parse::<i64>().is_ok_and(|value| value & 7 != 0)
             }
             (_, _, exponent) => {
-                let last = if parts.fraction.is_empty() { parts.whole } else { parts.fraction };
+                let last = if parts.fraction.is_empty() {
+                    parts.whole
+                } else {
+                    parts.fraction
+                };
                 (exponent - parts.fraction.len() as i32) % 3 == 0 && !last.ends_with("000")
             }
         };
@@ -225,13 +265,21 @@ fn split(text: &str) -> Result<Parts<'_>, QuantityError> {
     if let Some(after) = rest.strip_prefix('.') {
         (fraction, rest) = after.split_at(digits(after));
     }
-    let letters = rest.bytes().take_while(|byte| b"eEinumkKMGTP".contains(byte)).count();
+    let letters = rest
+        .bytes()
+        .take_while(|byte| b"eEinumkKMGTP".contains(byte))
+        .count();
     let tail = &rest[letters..];
     let tail = tail.strip_prefix(['-', '+']).unwrap_or(tail);
     if digits(tail) != tail.len() {
         return Err(QuantityError::Format);
     }
-    Ok(Parts { negative, whole, fraction, suffix: rest })
+    Ok(Parts {
+        negative,
+        whole,
+        fraction,
+        suffix: rest,
+    })
 }
 
 fn interpret(suffix: &str) -> Result<(QuantityFormat, u32, i32), QuantityError> {
@@ -242,7 +290,9 @@ fn interpret(suffix: &str) -> Result<(QuantityFormat, u32, i32), QuantityError> 
         return Ok((QuantityFormat::BinarySi, 2, power as i32 * 10));
     }
     if suffix.len() > 1 && suffix.starts_with(['e', 'E']) {
-        let exponent = suffix[1..].parse::<i32>().map_err(|_| QuantityError::Suffix)?;
+        let exponent = suffix[1..]
+            .parse::<i32>()
+            .map_err(|_| QuantityError::Suffix)?;
         return Ok((QuantityFormat::DecimalExponent, 10, exponent));
     }
     Err(QuantityError::Suffix)
@@ -254,9 +304,10 @@ fn scale(digits: i128, exponent: i32) -> i128 {
         return 0;
     }
     match u32::try_from(exponent) {
-        Ok(exponent) => {
-            10i128.checked_pow(exponent).and_then(|factor| digits.checked_mul(factor)).unwrap_or(i128::MAX)
-        }
+        Ok(exponent) => 10i128
+            .checked_pow(exponent)
+            .and_then(|factor| digits.checked_mul(factor))
+            .unwrap_or(i128::MAX),
         Err(_) => match 10i128.checked_pow(exponent.unsigned_abs()) {
             Some(divisor) => ceil_divide(digits, divisor),
             None => 1,
@@ -325,7 +376,10 @@ mod tests {
     #[test]
     fn values_round_up() {
         let milli = |text| Quantity::parse(text).expect("valid").milli_value();
-        assert_eq!((milli("1.5"), milli("1u"), milli("-1500m")), (1500, 1, -1500));
+        assert_eq!(
+            (milli("1.5"), milli("1u"), milli("-1500m")),
+            (1500, 1, -1500)
+        );
         assert_eq!(Quantity::parse("1m").expect("valid").value(), 1);
         assert_eq!(Quantity::parse("1Gi").expect("valid").value(), 1 << 30);
     }

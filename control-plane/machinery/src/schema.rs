@@ -184,14 +184,18 @@ impl Field {
 
     /// Whether the strategic merge patch strategy contains `strategy` (`merge`, `replace`, `retainKeys`).
     pub fn has_patch_strategy(&self, strategy: &str) -> bool {
-        self.patch_strategy.is_some_and(|all| all.split(',').any(|one| one == strategy))
+        self.patch_strategy
+            .is_some_and(|all| all.split(',').any(|one| one == strategy))
     }
 }
 
 impl Definition {
     /// The field of that exact name; names are case-sensitive as in upstream's decoder.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|field| field.name.cmp(name)).ok().map(|index| &self.fields[index])
+        self.fields
+            .binary_search_by(|field| field.name.cmp(name))
+            .ok()
+            .map(|index| &self.fields[index])
     }
 
     /// The type's name without package: `Deployment`.
@@ -202,7 +206,9 @@ impl Definition {
     /// The name as Go prints the type: `v1.Deployment`.
     pub fn go_name(&self) -> &'static str {
         let short = self.short_name().len();
-        let package = self.name[..self.name.len() - short - 1].rfind('.').map_or(0, |dot| dot + 1);
+        let package = self.name[..self.name.len() - short - 1]
+            .rfind('.')
+            .map_or(0, |dot| dot + 1);
         &self.name[package..]
     }
 }
@@ -222,6 +228,13 @@ impl Schema {
     pub fn global() -> &'static Schema {
         static SCHEMA: OnceLock<Schema> = OnceLock::new();
         SCHEMA.get_or_init(|| table::load(TABLE))
+    }
+
+    /// A number that changes with the table: the checksum and length in the packed data's trailer.
+    pub fn fingerprint() -> u64 {
+        TABLE
+            .last_chunk::<8>()
+            .map_or(0, |tail| u64::from_le_bytes(*tail))
     }
 
     /// The definition that is served as this group (empty for core), version and kind.
@@ -255,7 +268,10 @@ impl Schema {
 
     /// Every definition, sorted by name.
     pub fn definitions(&self) -> impl Iterator<Item = (TypeId, &Definition)> {
-        self.definitions.iter().enumerate().map(|(index, definition)| (TypeId(index as u32), definition))
+        self.definitions
+            .iter()
+            .enumerate()
+            .map(|(index, definition)| (TypeId(index as u32), definition))
     }
 
     /// The type at a path of field names from `root`; lists and maps are stepped through without an element

@@ -42,9 +42,17 @@ pub fn decode(
     value: &mut Value,
     form: Form,
 ) -> Result<Vec<StrictError>, DecodeError> {
-    let mut decoder = Decoder { schema, form, unknown: Vec::new() };
+    let mut decoder = Decoder {
+        schema,
+        form,
+        unknown: Vec::new(),
+    };
     decoder.value(Type::Struct(id), value, None)?;
-    Ok(decoder.unknown.into_iter().map(StrictError::Unknown).collect())
+    Ok(decoder
+        .unknown
+        .into_iter()
+        .map(StrictError::Unknown)
+        .collect())
 }
 
 struct Decoder<'s> {
@@ -63,9 +71,10 @@ impl<'s> Decoder<'s> {
                 match value {
                     _ if definition.form == DefinitionForm::Any => Ok(()),
                     Value::Object(map) => self.structure(definition, map),
-                    other => {
-                        Err(DecodeError::mismatch(value_name(other), go.unwrap_or(definition.go_name())))
-                    }
+                    other => Err(DecodeError::mismatch(
+                        value_name(other),
+                        go.unwrap_or(definition.go_name()),
+                    )),
                 }
             }
             (Type::List(id), Value::Array(items)) => {
@@ -75,8 +84,10 @@ impl<'s> Decoder<'s> {
             }
             (Type::Map(id), Value::Object(map)) => {
                 let item = self.schema.map(id).value;
-                let go =
-                    go.and_then(|go| go.strip_prefix("map[").and_then(|rest| Some(rest.split_once(']')?.1)));
+                let go = go.and_then(|go| {
+                    go.strip_prefix("map[")
+                        .and_then(|rest| Some(rest.split_once(']')?.1))
+                });
                 self.map(item, map, go)
             }
             _ => scalar::check(self.schema, ty, value, go),
@@ -145,7 +156,12 @@ impl<'s> Decoder<'s> {
         Ok(())
     }
 
-    fn map(&mut self, item: Type, map: &mut Map<String, Value>, go: GoType) -> Result<(), DecodeError> {
+    fn map(
+        &mut self,
+        item: Type,
+        map: &mut Map<String, Value>,
+        go: GoType,
+    ) -> Result<(), DecodeError> {
         for (key, value) in map.iter_mut() {
             match value {
                 Value::String(_) if item == Type::String => {}

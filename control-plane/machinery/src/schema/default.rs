@@ -31,13 +31,16 @@ fn default_value(schema: &Schema, ty: Type, value: &mut Value) {
         (Type::List(id), Value::Array(items)) => {
             let item = schema.list(id).item;
             if matches!(item, Type::Struct(_) | Type::List(_) | Type::Map(_)) {
-                items.iter_mut().for_each(|value| default_value(schema, item, value));
+                items
+                    .iter_mut()
+                    .for_each(|value| default_value(schema, item, value));
             }
         }
         (Type::Map(id), Value::Object(map)) => {
             let item = schema.map(id).value;
             if matches!(item, Type::Struct(_) | Type::List(_) | Type::Map(_)) {
-                map.values_mut().for_each(|value| default_value(schema, item, value));
+                map.values_mut()
+                    .for_each(|value| default_value(schema, item, value));
             }
         }
         _ => {}
@@ -70,7 +73,11 @@ mod tests {
             json!({"spec": {"template": {"spec": {"containers": [
                 {"ports": [{"containerPort": 1, "protocol": "TCP"}]}]}}}}),
         );
-        check(("", "v1", "ReplicationController"), json!({"spec": {}}), json!({"spec": {"replicas": 1}}));
+        check(
+            ("", "v1", "ReplicationController"),
+            json!({"spec": {}}),
+            json!({"spec": {"replicas": 1}}),
+        );
         check(("", "v1", "ConfigMap"), json!({}), json!({}));
     }
 }

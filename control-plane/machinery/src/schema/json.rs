@@ -85,7 +85,9 @@ impl<'de> Visitor<'de> for Builder<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -154,10 +156,20 @@ mod tests {
     fn finds_duplicates() {
         for (text, expect) in [
             (r#"{"a":1,"b":{"a":2}}"#, vec![]),
-            (r#"{"spec":{"replicas":1,"replicas":2}}"#, vec!["spec.replicas"]),
-            (r#"{"a":[{},{"b":1,"b":2,"b":3}],"a":1}"#, vec!["a[1].b", "a"]),
+            (
+                r#"{"spec":{"replicas":1,"replicas":2}}"#,
+                vec!["spec.replicas"],
+            ),
+            (
+                r#"{"a":[{},{"b":1,"b":2,"b":3}],"a":1}"#,
+                vec!["a[1].b", "a"],
+            ),
         ] {
-            assert_eq!(parse_json(text.as_bytes()).expect("valid").duplicates, expect, "{text}");
+            assert_eq!(
+                parse_json(text.as_bytes()).expect("valid").duplicates,
+                expect,
+                "{text}"
+            );
         }
         let last = parse_json(br#"{"a":1,"a":2}"#).expect("valid").value;
         assert_eq!(last, serde_json::json!({"a": 2}));

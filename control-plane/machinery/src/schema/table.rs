@@ -71,7 +71,11 @@ impl Builder {
     fn close(&mut self) {
         if let Some(last) = self.definitions.last_mut() {
             last.fields = std::mem::take(&mut self.fields).into();
-            let always = last.fields.iter().enumerate().filter(|(_, f)| always_encoded(f));
+            let always = last
+                .fields
+                .iter()
+                .enumerate()
+                .filter(|(_, f)| always_encoded(f));
             last.always_encoded = always.map(|(index, _)| index as u16).collect();
         }
     }
@@ -105,7 +109,11 @@ impl Builder {
             } else {
                 let mut parts = word.split('/');
                 let mut part = || parts.next().expect("a kind is group/version/kind");
-                let kind = DefinitionKind { group: part(), version: part(), kind: part() };
+                let kind = DefinitionKind {
+                    group: part(),
+                    version: part(),
+                    kind: part(),
+                };
                 self.kinds.push((kind, id));
                 kinds.push(kind);
             }
@@ -135,7 +143,9 @@ impl Builder {
             let (key, value) = word.split_once('=').expect("an attribute is KEY=value");
             match key {
                 "D" => {
-                    field.default = Some(Box::new(serde_json::from_str(value).expect("a default is JSON")))
+                    field.default = Some(Box::new(
+                        serde_json::from_str(value).expect("a default is JSON"),
+                    ))
                 }
                 "L" => self.list_type(ty, value),
                 "M" => field.map_type = map_type(value),
@@ -164,10 +174,16 @@ impl Builder {
             Some(b'T') => Type::Time,
             Some(b'M') => Type::MicroTime,
             Some(b'*') => Type::Struct(TypeId(self.raw)),
-            Some(b'@') => Type::Struct(TypeId(rest.parse().expect("a definition's index is a number"))),
+            Some(b'@') => Type::Struct(TypeId(
+                rest.parse().expect("a definition's index is a number"),
+            )),
             Some(b'[') => {
                 let item = self.ty(rest);
-                self.lists.push(List { item, list_type: None, keys: Box::default() });
+                self.lists.push(List {
+                    item,
+                    list_type: None,
+                    keys: Box::default(),
+                });
                 Type::List(ListId(self.lists.len() as u32 - 1))
             }
             Some(b'{') => {
@@ -181,7 +197,9 @@ impl Builder {
 
     fn list_type(&mut self, ty: Type, text: &'static str) {
         // Upstream declares a list type on a few fields that are no lists, where it means nothing.
-        let Type::List(ListId(index)) = ty else { return };
+        let Type::List(ListId(index)) = ty else {
+            return;
+        };
         let list = &mut self.lists[index as usize];
         let (name, keys) = text.split_once(':').unwrap_or((text, ""));
         list.keys = keys.split(',').filter(|key| !key.is_empty()).collect();
@@ -203,7 +221,8 @@ fn mark_defaults(schema: &mut Schema) {
             let definition = &schema.definitions[index];
             let reached = |field: &Field| {
                 let element = schema.element_definition(field.ty);
-                field.default.is_some() || element.is_some_and(|id| schema.definition(id).defaults_below)
+                field.default.is_some()
+                    || element.is_some_and(|id| schema.definition(id).defaults_below)
             };
             if !definition.defaults_below && definition.fields.iter().any(reached) {
                 schema.definitions[index].defaults_below = true;
@@ -254,7 +273,9 @@ mod tests {
     #[test]
     fn knows_kinds_and_walks_to_fields() {
         let schema = Schema::global();
-        let deployment = schema.kind("apps", "v1", "Deployment").expect("apps/v1 Deployment");
+        let deployment = schema
+            .kind("apps", "v1", "Deployment")
+            .expect("apps/v1 Deployment");
         assert_eq!(schema.definition(deployment).go_name(), "v1.Deployment");
         assert!(schema.kind("apps", "v1", "Pod").is_none());
         assert!(schema.kind("batch", "v1", "DeleteOptions").is_some());
@@ -263,8 +284,13 @@ mod tests {
             panic!("containers is a list")
         };
         let containers = schema.list(containers);
-        assert_eq!((containers.list_type, &*containers.keys), (Some(ListType::Map), &["name"][..]));
-        let container = schema.element_definition(containers.item).expect("a struct");
+        assert_eq!(
+            (containers.list_type, &*containers.keys),
+            (Some(ListType::Map), &["name"][..])
+        );
+        let container = schema
+            .element_definition(containers.item)
+            .expect("a struct");
         let ports = schema.definition(container).field("ports").expect("ports");
         assert_eq!(ports.patch_merge_key, Some("containerPort"));
         assert!(ports.has_patch_strategy("merge") && !ports.required());
@@ -275,7 +301,11 @@ mod tests {
         let schema = Schema::global();
         assert!(schema.definitions.is_sorted_by(|a, b| a.name < b.name));
         for (_, definition) in schema.definitions() {
-            assert!(definition.fields.is_sorted_by(|a, b| a.name < b.name), "{}", definition.name);
+            assert!(
+                definition.fields.is_sorted_by(|a, b| a.name < b.name),
+                "{}",
+                definition.name
+            );
         }
     }
 }

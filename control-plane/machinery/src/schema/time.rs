@@ -12,7 +12,11 @@ const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimeError {
     #[error("parsing time {value:?} as \"{LAYOUT}\": cannot parse {rest:?} as \"{element}\"")]
-    Syntax { value: String, rest: String, element: &'static str },
+    Syntax {
+        value: String,
+        rest: String,
+        element: &'static str,
+    },
     #[error("parsing time {value:?}: {part} out of range")]
     Range { value: String, part: &'static str },
     #[error("parsing time {value:?} as \"{LAYOUT}\": extra text: {rest:?}")]
@@ -67,28 +71,40 @@ impl Parser<'_> {
         let nanos = self.fraction();
         let offset = self.offset()?;
         if !self.rest.is_empty() {
-            return Err(TimeError::Extra { value: self.value.into(), rest: self.rest.into() });
+            return Err(TimeError::Extra {
+                value: self.value.into(),
+                rest: self.rest.into(),
+            });
         }
         let date = Date::new(year as i16, month as i8, day as i8).map_err(|_| self.range("day"))?;
-        let time =
-            Time::new(hour as i8, minute as i8, second as i8, nanos).map_err(|_| self.range("second"))?;
+        let time = Time::new(hour as i8, minute as i8, second as i8, nanos)
+            .map_err(|_| self.range("second"))?;
         let civil = date.to_datetime(time);
         offset.to_timestamp(civil).map_err(|_| self.range("year"))
     }
 
     fn range(&self, part: &'static str) -> TimeError {
-        TimeError::Range { value: self.value.into(), part }
+        TimeError::Range {
+            value: self.value.into(),
+            part,
+        }
     }
 
     fn syntax(&self, element: &'static str) -> TimeError {
-        TimeError::Syntax { value: self.value.into(), rest: self.rest.into(), element }
+        TimeError::Syntax {
+            value: self.value.into(),
+            rest: self.rest.into(),
+            element,
+        }
     }
 
     fn number(&mut self, digits: usize, element: &'static str) -> Result<i32, TimeError> {
         match self.rest.get(..digits) {
             Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 self.rest = &self.rest[digits..];
-                Ok(text.bytes().fold(0, |all, byte| all * 10 + i32::from(byte - b'0')))
+                Ok(text
+                    .bytes()
+                    .fold(0, |all, byte| all * 10 + i32::from(byte - b'0')))
             }
             _ => Err(self.syntax(element)),
         }
@@ -102,7 +118,11 @@ impl Parser<'_> {
         part: &'static str,
     ) -> Result<i32, TimeError> {
         let number = self.number(digits, element)?;
-        if range.contains(&number) { Ok(number) } else { Err(self.range(part)) }
+        if range.contains(&number) {
+            Ok(number)
+        } else {
+            Err(self.range(part))
+        }
     }
 
     fn literal(&mut self, character: char, element: &'static str) -> Result<(), TimeError> {
@@ -125,7 +145,10 @@ impl Parser<'_> {
             return 0;
         }
         self.rest = &after[digits..];
-        let padded = after[..digits].bytes().chain(std::iter::repeat(b'0')).take(9);
+        let padded = after[..digits]
+            .bytes()
+            .chain(std::iter::repeat(b'0'))
+            .take(9);
         padded.fold(0, |all, byte| all * 10 + i32::from(byte - b'0'))
     }
 
@@ -142,7 +165,12 @@ impl Parser<'_> {
                 .then(|| i32::from(pair[0] - b'0') * 10 + i32::from(pair[1] - b'0'))
         };
         match (text.first(), number(1), text.get(3), number(4)) {
-            (Some(sign @ (b'+' | b'-')), Some(hours @ 0..=24), Some(b':'), Some(minutes @ 0..=60)) => {
+            (
+                Some(sign @ (b'+' | b'-')),
+                Some(hours @ 0..=24),
+                Some(b':'),
+                Some(minutes @ 0..=60),
+            ) => {
                 self.rest = &self.rest[6..];
                 let seconds = hours * 3600 + minutes * 60;
                 let seconds = if *sign == b'-' { -seconds } else { seconds };
@@ -160,13 +188,21 @@ mod tests {
     #[test]
     fn normalises_to_utc() {
         for (text, seconds, micros) in [
-            ("2026-01-02T03:04:05Z", None, Some("2026-01-02T03:04:05.000000Z")),
+            (
+                "2026-01-02T03:04:05Z",
+                None,
+                Some("2026-01-02T03:04:05.000000Z"),
+            ),
             (
                 "2026-01-02T03:04:05.123456789+01:30",
                 Some("2026-01-02T01:34:05Z"),
                 Some("2026-01-02T01:34:05.123456Z"),
             ),
-            ("2026-01-02T03:04:05.123456Z", Some("2026-01-02T03:04:05Z"), None),
+            (
+                "2026-01-02T03:04:05.123456Z",
+                Some("2026-01-02T03:04:05Z"),
+                None,
+            ),
         ] {
             assert_eq!(canonical_seconds(text), Ok(seconds.map(str::to_owned)));
             assert_eq!(canonical_micros(text), Ok(micros.map(str::to_owned)));
@@ -176,10 +212,22 @@ mod tests {
     #[test]
     fn speaks_as_go_does() {
         for (text, expect) in [
-            ("foo", r#"parsing time "foo" as "2006-01-02T15:04:05Z07:00": cannot parse "foo" as "2006""#),
-            ("", r#"parsing time "" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "2006""#),
-            ("2026-13-01T00:00:00Z", r#"parsing time "2026-13-01T00:00:00Z": month out of range"#),
-            ("2026-02-30T00:00:00Z", r#"parsing time "2026-02-30T00:00:00Z": day out of range"#),
+            (
+                "foo",
+                r#"parsing time "foo" as "2006-01-02T15:04:05Z07:00": cannot parse "foo" as "2006""#,
+            ),
+            (
+                "",
+                r#"parsing time "" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "2006""#,
+            ),
+            (
+                "2026-13-01T00:00:00Z",
+                r#"parsing time "2026-13-01T00:00:00Z": month out of range"#,
+            ),
+            (
+                "2026-02-30T00:00:00Z",
+                r#"parsing time "2026-02-30T00:00:00Z": day out of range"#,
+            ),
             (
                 "2026-01-01T00:00:00",
                 r#"parsing time "2026-01-01T00:00:00" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#,
@@ -189,7 +237,10 @@ mod tests {
                 r#"parsing time "2026-01-01 00:00:00Z" as "2006-01-02T15:04:05Z07:00": cannot parse " 00:00:00Z" as "T""#,
             ),
         ] {
-            assert_eq!(parse_time(text).expect_err("not a time").to_string(), expect);
+            assert_eq!(
+                parse_time(text).expect_err("not a time").to_string(),
+                expect
+            );
         }
     }
 }

@@ -34,13 +34,20 @@ impl fmt::Display for Place {
             return out.write_str("value");
         };
         write!(out, "struct field {structure}")?;
-        self.path.iter().rev().try_for_each(|name| write!(out, ".{name}"))
+        self.path
+            .iter()
+            .rev()
+            .try_for_each(|name| write!(out, ".{name}"))
     }
 }
 
 impl DecodeError {
     pub(super) fn mismatch(value: impl Into<String>, go_type: impl Into<String>) -> DecodeError {
-        DecodeError::Mismatch { value: value.into(), go_type: go_type.into(), place: Place::default() }
+        DecodeError::Mismatch {
+            value: value.into(),
+            go_type: go_type.into(),
+            place: Place::default(),
+        }
     }
 
     /// Adds the field in which the error occurred.

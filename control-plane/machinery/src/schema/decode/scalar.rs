@@ -23,22 +23,27 @@ pub(super) fn value_name(value: &Value) -> &'static str {
     }
 }
 
-pub(super) fn check(schema: &Schema, ty: Type, value: &mut Value, go: GoType) -> Result<(), DecodeError> {
+pub(super) fn check(
+    schema: &Schema,
+    ty: Type,
+    value: &mut Value,
+    go: GoType,
+) -> Result<(), DecodeError> {
     let fits = match (ty, &*value) {
         (Type::String, Value::String(_))
         | (Type::Bool, Value::Bool(_))
         | (Type::Double, Value::Number(_)) => true,
-        (Type::Int32, Value::Number(number)) => {
-            number.as_i64().is_some_and(|value| i32::try_from(value).is_ok())
-        }
+        (Type::Int32, Value::Number(number)) => number
+            .as_i64()
+            .is_some_and(|value| i32::try_from(value).is_ok()),
         (Type::Int64, Value::Number(number)) => number.as_i64().is_some(),
         (Type::Bytes, Value::String(_)) => return bytes(value),
         (Type::Quantity, _) => return quantity(value),
         (Type::Time | Type::MicroTime, Value::String(_)) => return timestamp(ty, value),
         (Type::IntOrString, Value::String(_)) => true,
-        (Type::IntOrString, Value::Number(number)) => {
-            number.as_i64().is_some_and(|value| i32::try_from(value).is_ok())
-        }
+        (Type::IntOrString, Value::Number(number)) => number
+            .as_i64()
+            .is_some_and(|value| i32::try_from(value).is_ok()),
         _ => false,
     };
     if fits {
@@ -75,15 +80,22 @@ fn go_type(schema: &Schema, ty: Type, go: GoType) -> Cow<'static, str> {
         Type::Time => "v1.Time",
         Type::MicroTime => "v1.MicroTime",
         Type::Struct(id) => return Cow::Owned(schema.definition(id).go_name().to_owned()),
-        Type::List(id) => return Cow::Owned(format!("[]{}", go_type(schema, schema.list(id).item, None))),
+        Type::List(id) => {
+            return Cow::Owned(format!("[]{}", go_type(schema, schema.list(id).item, None)));
+        }
         Type::Map(id) => {
-            return Cow::Owned(format!("map[string]{}", go_type(schema, schema.map(id).value, None)));
+            return Cow::Owned(format!(
+                "map[string]{}",
+                go_type(schema, schema.map(id).value, None)
+            ));
         }
     })
 }
 
 fn bytes(value: &mut Value) -> Result<(), DecodeError> {
-    let Value::String(text) = value else { return Ok(()) };
+    let Value::String(text) = value else {
+        return Ok(());
+    };
     match base64::check(text) {
         Ok(breaks) => {
             if breaks {
@@ -91,7 +103,9 @@ fn bytes(value: &mut Value) -> Result<(), DecodeError> {
             }
             Ok(())
         }
-        Err(at) => Err(DecodeError::Text(format!("illegal base64 data at input byte {at}"))),
+        Err(at) => Err(DecodeError::Text(format!(
+            "illegal base64 data at input byte {at}"
+        ))),
     }
 }
 
@@ -102,7 +116,9 @@ fn quantity(value: &mut Value) -> Result<(), DecodeError> {
             Cow::Borrowed(same) if same.len() == text.len() => return Ok(()),
             other => other.into_owned(),
         },
-        Value::Number(number) => canonical_quantity(&number.to_string()).map_err(failed)?.into_owned(),
+        Value::Number(number) => canonical_quantity(&number.to_string())
+            .map_err(failed)?
+            .into_owned(),
         _ => return Err(failed(QuantityError::Format)),
     };
     *value = Value::String(canonical);
@@ -110,7 +126,9 @@ fn quantity(value: &mut Value) -> Result<(), DecodeError> {
 }
 
 fn timestamp(ty: Type, value: &mut Value) -> Result<(), DecodeError> {
-    let Value::String(text) = value else { return Ok(()) };
+    let Value::String(text) = value else {
+        return Ok(());
+    };
     let canonical = match ty {
         Type::Time => time::canonical_seconds(text),
         _ => time::canonical_micros(text),

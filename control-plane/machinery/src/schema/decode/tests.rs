@@ -6,7 +6,9 @@ use super::*;
 
 fn id(api: &str) -> TypeId {
     let parts: Vec<&str> = api.split('/').collect();
-    Schema::global().kind(parts[0], parts[1], parts[2]).expect("a known kind")
+    Schema::global()
+        .kind(parts[0], parts[1], parts[2])
+        .expect("a known kind")
 }
 
 #[track_caller]
@@ -20,7 +22,8 @@ fn check(api: &str, mut value: Value, expect: Value) {
 
 #[track_caller]
 fn check_error(api: &str, mut value: Value, expect: &str) {
-    let error = decode(Schema::global(), id(api), &mut value, Form::Complete).expect_err("does not fit");
+    let error =
+        decode(Schema::global(), id(api), &mut value, Form::Complete).expect_err("does not fit");
     assert_eq!(error.to_string(), expect);
 }
 
@@ -52,8 +55,13 @@ fn normalises_as_go_would() {
 fn unknown_fields_are_pruned_and_reported() {
     let mut value = json!({"bogus": 1, "metadata": {"name": "a", "Labels": {}}, "spec": {"foo": {"a": 1},
         "template": {"spec": {"containers": [{"name": "a"}, {"name": "b", "imagee": "x", "env": [{"x": 1}]}]}}}});
-    let found =
-        decode(Schema::global(), id("apps/v1/Deployment"), &mut value, Form::Partial).expect("decodes");
+    let found = decode(
+        Schema::global(),
+        id("apps/v1/Deployment"),
+        &mut value,
+        Form::Partial,
+    )
+    .expect("decodes");
     assert_eq!(
         strict_decoding_message(&found),
         "strict decoding error: unknown field \"bogus\", unknown field \"metadata.Labels\", \
@@ -69,16 +77,19 @@ fn unknown_fields_are_pruned_and_reported() {
 
 #[test]
 fn partial_keeps_what_is_stated() {
-    let mut value = json!({"metadata": {"labels": {}}, "spec": {"hostNetwork": false, "nodeName": null}});
+    let mut value =
+        json!({"metadata": {"labels": {}}, "spec": {"hostNetwork": false, "nodeName": null}});
     let stated = value.clone();
-    let unknown = decode(Schema::global(), id("/v1/Pod"), &mut value, Form::Partial).expect("decodes");
+    let unknown =
+        decode(Schema::global(), id("/v1/Pod"), &mut value, Form::Partial).expect("decodes");
     assert_eq!((unknown, value), (vec![], stated));
 }
 
 #[test]
 fn wrong_types_speak_as_upstream() {
     let deployment = |spec: Value| json!({"metadata": {"name": "a"}, "spec": spec});
-    let container = |container: Value| json!({"spec": {"template": {"spec": {"containers": [container]}}}});
+    let container =
+        |container: Value| json!({"spec": {"template": {"spec": {"containers": [container]}}}});
     for (value, expect) in [
         (
             deployment(json!({"replicas": "3"})),
@@ -135,7 +146,11 @@ fn wrong_types_speak_as_upstream() {
     ] {
         check_error("apps/v1/Deployment", value, expect);
     }
-    check_error("/v1/Secret", json!({"data": {"a": "not base64"}}), "illegal base64 data at input byte 3");
+    check_error(
+        "/v1/Secret",
+        json!({"data": {"a": "not base64"}}),
+        "illegal base64 data at input byte 3",
+    );
     check_error(
         "/v1/Service",
         json!({"spec": {"ports": [{"port": 80, "targetPort": true}]}}),
@@ -146,8 +161,13 @@ fn wrong_types_speak_as_upstream() {
 /// Upstream's own encoding of every type must come back as it is.
 #[test]
 fn golden_objects_are_unchanged() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/kubernetes/wire");
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../../shared/kubernetes/wire"
+    );
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     let mut seen = 0;
     let mut wrong = Vec::new();
     for entry in entries {
@@ -160,14 +180,17 @@ fn golden_objects_are_unchanged() {
         let api = value["apiVersion"].as_str().unwrap_or_default().to_owned();
         let (group, version) = api.split_once('/').unwrap_or(("", &api));
         let kind = value["kind"].as_str().unwrap_or_default().to_owned();
-        let Some(id) = Schema::global().kind(group, version, &kind) else { continue };
+        let Some(id) = Schema::global().kind(group, version, &kind) else {
+            continue;
+        };
         seen += 1;
         let before = value.clone();
         match decode(Schema::global(), id, &mut value, Form::Complete) {
             Ok(unknown) if unknown.is_empty() && value == before => {}
-            Ok(unknown) => {
-                wrong.push(format!("{api} {kind}: {unknown:?}{}", difference("", &before, &value)))
-            }
+            Ok(unknown) => wrong.push(format!(
+                "{api} {kind}: {unknown:?}{}",
+                difference("", &before, &value)
+            )),
             Err(error) => wrong.push(format!("{api} {kind}: {error}")),
         }
     }

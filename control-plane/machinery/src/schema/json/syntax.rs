@@ -224,18 +224,39 @@ mod tests {
         for (text, expect) in [
             ("", "unexpected end of JSON input"),
             ("{", "unexpected end of JSON input"),
-            ("{a:1}", "invalid character 'a' looking for beginning of object key string"),
+            (
+                "{a:1}",
+                "invalid character 'a' looking for beginning of object key string",
+            ),
             ("{\"a\" 1}", "invalid character '1' after object key"),
-            ("{\"a\":1 \"b\"}", "invalid character '\"' after object key:value pair"),
+            (
+                "{\"a\":1 \"b\"}",
+                "invalid character '\"' after object key:value pair",
+            ),
             ("[1 2]", "invalid character '2' after array element"),
-            ("nope", "invalid character 'o' in literal null (expecting 'u')"),
+            (
+                "nope",
+                "invalid character 'o' in literal null (expecting 'u')",
+            ),
             ("{} x", "invalid character 'x' after top-level value"),
             ("\"a\nb\"", "invalid character '\\n' in string literal"),
             ("\"\\x\"", "invalid character 'x' in string escape code"),
-            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
-            ("apiVersion: v1", "invalid character 'a' looking for beginning of value"),
-            ("{\"a\":}", "invalid character '}' looking for beginning of value"),
-            ("{\"a\":1,}", "invalid character '}' looking for beginning of object key string"),
+            (
+                "1.x",
+                "invalid character 'x' after decimal point in numeric literal",
+            ),
+            (
+                "apiVersion: v1",
+                "invalid character 'a' looking for beginning of value",
+            ),
+            (
+                "{\"a\":}",
+                "invalid character '}' looking for beginning of value",
+            ),
+            (
+                "{\"a\":1,}",
+                "invalid character '}' looking for beginning of object key string",
+            ),
         ] {
             assert_eq!(explain(text.as_bytes()).as_deref(), Some(expect), "{text}");
         }
