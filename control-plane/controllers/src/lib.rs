@@ -5,8 +5,10 @@
 //! the API server's code nor the store.
 
 mod context;
+mod daemon_set;
 mod deployment;
 mod error;
+mod garbage_collector;
 mod namespace;
 mod node_ipam;
 mod options;
@@ -16,6 +18,7 @@ mod root_ca;
 mod runtime;
 mod service_account;
 mod services;
+mod stateful_set;
 mod support;
 mod table;
 

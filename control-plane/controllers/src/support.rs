@@ -3,20 +3,25 @@
 //! Everything here is either pure or a thin call to the API; no rule of a single controller belongs here.
 
 mod adoption;
+mod backoff;
 mod expectations;
 mod hash;
+pub(crate) mod history;
 mod labels;
 mod meta;
+mod node_match;
 mod pod_control;
 mod pods;
 mod routing;
 mod scaled;
 
 pub(crate) use adoption::{claim_objects, release};
+pub(crate) use backoff::Backoff;
 pub(crate) use expectations::Expectations;
 pub(crate) use hash::{computed_hash, safe_encode};
 pub(crate) use labels::{Selector, matches_all};
 pub(crate) use meta::{Meta, controller_of, is_controlled_by, owner_reference};
+pub(crate) use node_match::{affinity_matches, taints, tolerates, tolerates_all};
 pub(crate) use pod_control::{BURST_REPLICAS, PodControl, is_namespace_terminating, slow_start};
 pub(crate) use pods::*;
 pub(crate) use routing::{

@@ -80,4 +80,22 @@ pub(crate) const ROWS: &[Row] = &[
         5,
         crate::namespace::start,
     ),
+    row(
+        "garbagecollector",
+        "generic-garbage-collector",
+        20,
+        crate::garbage_collector::start,
+    ),
+    row(
+        "daemonset",
+        "daemon-set-controller",
+        2,
+        crate::daemon_set::start,
+    ),
+    row(
+        "statefulset",
+        "statefulset-controller",
+        5,
+        crate::stateful_set::start,
+    ),
 ];
