@@ -85,53 +85,102 @@ fn check(name: &str, kind: RecordType, expect: Expect) {
 
 #[test]
 fn services() {
-    check("web.ns.svc.cluster.local.", RecordType::A, expect![[""]]);
+    check(
+        "web.ns.svc.cluster.local.",
+        RecordType::A,
+        expect![[r#"
+        web.ns.svc.cluster.local. A 10.43.0.5
+    "#]],
+    );
     check("web.ns.svc.cluster.local.", RecordType::AAAA, expect![[""]]);
     check(
         "_http._tcp.web.ns.svc.cluster.local.",
         RecordType::SRV,
-        expect![[""]],
+        expect![[r#"
+            _http._tcp.web.ns.svc.cluster.local. SRV 0 100 80 web.ns.svc.cluster.local.
+            + web.ns.svc.cluster.local. A 10.43.0.5
+        "#]],
     );
     check(
         "_none._tcp.web.ns.svc.cluster.local.",
         RecordType::SRV,
-        expect![[""]],
+        expect!["NoName"],
     );
     check(
         "nothing.ns.svc.cluster.local.",
         RecordType::A,
-        expect![[""]],
+        expect!["NoName"],
     );
-    check("out.ns.svc.cluster.local.", RecordType::A, expect![[""]]);
-    check("5.0.43.10.in-addr.arpa.", RecordType::PTR, expect![[""]]);
+    check(
+        "out.ns.svc.cluster.local.",
+        RecordType::A,
+        expect![[r#"Alias(Name("example.org."))"#]],
+    );
+    check(
+        "5.0.43.10.in-addr.arpa.",
+        RecordType::PTR,
+        expect![[r#"
+        5.0.43.10.in-addr.arpa. PTR web.ns.svc.cluster.local.
+    "#]],
+    );
 }
 
 #[test]
 fn headless_services() {
-    check("db.ns.svc.cluster.local.", RecordType::A, expect![[""]]);
+    check(
+        "db.ns.svc.cluster.local.",
+        RecordType::A,
+        expect![[r#"
+        db.ns.svc.cluster.local. A 10.42.0.7
+        db.ns.svc.cluster.local. A 10.42.0.8
+    "#]],
+    );
     check(
         "db-0.db.ns.svc.cluster.local.",
         RecordType::A,
-        expect![[""]],
+        expect![[r#"
+            db-0.db.ns.svc.cluster.local. A 10.42.0.7
+        "#]],
     );
     check(
         "db-2.db.ns.svc.cluster.local.",
         RecordType::A,
-        expect![[""]],
+        expect!["NoName"],
     );
     check(
         "10-42-0-8.db.ns.svc.cluster.local.",
         RecordType::A,
-        expect![[""]],
+        expect![[r#"
+            10-42-0-8.db.ns.svc.cluster.local. A 10.42.0.8
+        "#]],
     );
     check(
         "_http._tcp.db.ns.svc.cluster.local.",
         RecordType::SRV,
-        expect![[""]],
+        expect![[r#"
+            _http._tcp.db.ns.svc.cluster.local. SRV 0 50 8080 db-0.db.ns.svc.cluster.local.
+            _http._tcp.db.ns.svc.cluster.local. SRV 0 50 8080 10-42-0-8.db.ns.svc.cluster.local.
+            + db-0.db.ns.svc.cluster.local. A 10.42.0.7
+            + 10-42-0-8.db.ns.svc.cluster.local. A 10.42.0.8
+        "#]],
     );
-    check("none.ns.svc.cluster.local.", RecordType::A, expect![[""]]);
-    check("7.0.42.10.in-addr.arpa.", RecordType::PTR, expect![[""]]);
-    check("9.0.42.10.in-addr.arpa.", RecordType::PTR, expect![[""]]);
+    check(
+        "none.ns.svc.cluster.local.",
+        RecordType::A,
+        expect!["NoName"],
+    );
+    check(
+        "7.0.42.10.in-addr.arpa.",
+        RecordType::PTR,
+        expect![[r#"
+        7.0.42.10.in-addr.arpa. PTR db-0.db.ns.svc.cluster.local.
+    "#]],
+    );
+    check(
+        "9.0.42.10.in-addr.arpa.",
+        RecordType::PTR,
+        expect!["Elsewhere"],
+    );
 }
 
 #[test]
@@ -139,11 +188,25 @@ fn other_names() {
     check(
         "10-42-0-7.ns.pod.cluster.local.",
         RecordType::A,
-        expect![[""]],
+        expect![[r#"
+            10-42-0-7.ns.pod.cluster.local. A 10.42.0.7
+        "#]],
     );
-    check("dns-version.cluster.local.", RecordType::TXT, expect![[""]]);
-    check("cluster.local.", RecordType::SOA, expect![[""]]);
+    check(
+        "dns-version.cluster.local.",
+        RecordType::TXT,
+        expect![[r#"
+        dns-version.cluster.local. TXT 1.1.0
+    "#]],
+    );
+    check(
+        "cluster.local.",
+        RecordType::SOA,
+        expect![[r#"
+        cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5
+    "#]],
+    );
     check("ns.svc.cluster.local.", RecordType::A, expect![[""]]);
-    check("other.svc.cluster.local.", RecordType::A, expect![[""]]);
-    check("example.org.", RecordType::A, expect![[""]]);
+    check("other.svc.cluster.local.", RecordType::A, expect!["NoName"]);
+    check("example.org.", RecordType::A, expect!["Elsewhere"]);
 }

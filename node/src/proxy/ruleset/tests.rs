@@ -56,7 +56,12 @@ fn cluster_ip() {
         json!({"clusterIP": "10.43.0.5", "ports": [{"port": 80}]}),
         &[("10.42.0.2", "a"), ("10.42.1.2", "b")],
         &[],
-        expect![[""]],
+        expect![[r#"
+            add chain T svc-4720f9d358-ns/web/tcp/80
+            add rule T svc-4720f9d358-ns/web/tcp/80 meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.1.2 . 8080 }
+            add element T hairpins { 10.42.0.2 . 10.42.0.2 }
+            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80 }
+        "#]],
     );
 }
 
@@ -66,7 +71,10 @@ fn no_endpoints_are_rejected() {
         json!({"clusterIP": "10.43.0.5", "ports": [{"port": 80, "nodePort": 30080}]}),
         &[],
         &[],
-        expect![[""]],
+        expect![[r#"
+            add element T no-endpoint-ips { 10.43.0.5 . tcp . 80 }
+            add element T no-endpoint-node-ports { tcp . 30080 }
+        "#]],
     );
 }
 
@@ -93,7 +101,23 @@ fn load_balancer_with_local_policy_and_source_ranges() {
                "loadBalancerSourceRanges": ["192.0.2.0/24"], "ports": [{"port": 80, "nodePort": 30080}]}),
         &[("10.42.0.2", "a"), ("10.42.1.2", "b")],
         &[],
-        expect![[""]],
+        expect![[r#"
+            add chain T ext-4720f9d358-ns/web/tcp/80
+            add chain T lb-4720f9d358-ns/web/tcp/80
+            add chain T local-4720f9d358-ns/web/tcp/80
+            add chain T svc-4720f9d358-ns/web/tcp/80
+            add rule T ext-4720f9d358-ns/web/tcp/80 ip saddr 10.42.0.0/16 goto svc-4720f9d358-ns/web/tcp/80
+            add rule T ext-4720f9d358-ns/web/tcp/80 fib saddr type local jump mark-masquerade
+            add rule T ext-4720f9d358-ns/web/tcp/80 fib saddr type local goto svc-4720f9d358-ns/web/tcp/80
+            add rule T ext-4720f9d358-ns/web/tcp/80 goto local-4720f9d358-ns/web/tcp/80
+            add rule T lb-4720f9d358-ns/web/tcp/80 ip saddr 192.0.2.0/24 goto ext-4720f9d358-ns/web/tcp/80
+            add rule T lb-4720f9d358-ns/web/tcp/80 drop
+            add rule T local-4720f9d358-ns/web/tcp/80 meta l4proto tcp dnat to numgen random mod 1 map { 0 : 10.42.0.2 . 8080 }
+            add rule T svc-4720f9d358-ns/web/tcp/80 meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.1.2 . 8080 }
+            add element T hairpins { 10.42.0.2 . 10.42.0.2 }
+            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80, 192.0.2.80 . tcp . 80 : goto lb-4720f9d358-ns/web/tcp/80 }
+            add element T service-node-ports { tcp . 30080 : goto ext-4720f9d358-ns/web/tcp/80 }
+        "#]],
     );
 }
 
@@ -103,7 +127,22 @@ fn session_affinity() {
         json!({"clusterIP": "10.43.0.5", "sessionAffinity": "ClientIP", "ports": [{"port": 80}]}),
         &[("10.42.0.2", "a"), ("10.42.1.2", "b")],
         &[],
-        expect![[""]],
+        expect![[r#"
+            add set T clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
+            add set T clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
+            add chain T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80
+            add chain T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80
+            add chain T svc-4720f9d358-ns/web/tcp/80
+            add rule T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 update @clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 { ip saddr }
+            add rule T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 meta l4proto tcp dnat to 10.42.0.2:8080
+            add rule T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 update @clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 { ip saddr }
+            add rule T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 meta l4proto tcp dnat to 10.42.1.2:8080
+            add rule T svc-4720f9d358-ns/web/tcp/80 ip saddr @clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 goto ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80
+            add rule T svc-4720f9d358-ns/web/tcp/80 ip saddr @clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 goto ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80
+            add rule T svc-4720f9d358-ns/web/tcp/80 numgen random mod 2 vmap { 0 : goto ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80, 1 : goto ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 }
+            add element T hairpins { 10.42.0.2 . 10.42.0.2 }
+            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80 }
+        "#]],
     );
 }
 
@@ -121,7 +160,13 @@ fn host_ports() {
         service,
         &[],
         &[host_port(None), host_port(Some("127.0.0.1"))],
-        expect![[""]],
+        expect![[r#"
+            add chain T host-tcp/8080-10.42.0.9/80
+            add rule T host-tcp/8080-10.42.0.9/80 meta l4proto tcp dnat to 10.42.0.9:80
+            add element T hairpins { 10.42.0.9 . 10.42.0.9 }
+            add element T host-ports { tcp . 8080 : goto host-tcp/8080-10.42.0.9/80 }
+            add element T service-ips { 127.0.0.1 . tcp . 8080 : goto host-tcp/8080-10.42.0.9/80 }
+        "#]],
     );
 }
 
