@@ -1,6 +1,7 @@
 //! Watch caches for tests: objects in memory, by hand.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use api_machinery::Status;
@@ -8,7 +9,10 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use serde_json::Value;
 
+use crate::authn::Authentication;
+use crate::pki::{Pki, PkiConfig};
 use crate::plugin::ObjectReader;
+use crate::tokens::{ServiceAccountTokens, SigningKey, TokenConfig};
 
 type Key = (String, String, String, String);
 
@@ -72,4 +76,25 @@ impl ObjectReader for Objects {
     ) -> Result<Option<Arc<Value>>, Status> {
         Ok(self.get(group, plural, namespace, name))
     }
+}
+
+/// Authentication over fresh certificates and keys, which are answered by nobody else.
+pub(crate) fn authentication(reader: Arc<Objects>) -> Authentication {
+    let directory = tempfile::tempdir().expect("directory");
+    let config = PkiConfig {
+        node_name: "n".into(),
+        advertise_address: Ipv4Addr::LOCALHOST.into(),
+        service_address: Ipv4Addr::LOCALHOST.into(),
+        cluster_domain: "cluster.local".into(),
+        tls_sans: Vec::new(),
+    };
+    let pki = Pki::load_or_create(directory.path(), &config).expect("certificates");
+    let key = SigningKey::from_pem(&pki.service_account_key().expect("key")).expect("key");
+    let config = TokenConfig {
+        issuer: "https://i".into(),
+        audiences: vec!["https://i".into()],
+        jwks_uri: String::new(),
+    };
+    let tokens = ServiceAccountTokens::new(config, key, reader.clone());
+    Authentication::new(pki.client_trust().expect("trust"), tokens, reader, true)
 }
