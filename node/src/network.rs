@@ -12,6 +12,8 @@ mod nft;
 mod rules;
 mod service_cache;
 mod service_model;
+#[cfg(test)]
+pub(crate) mod testbed;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -4,6 +4,8 @@
 //! talks to `nft` and to connection tracking. It must not know how pods are run or how addresses are assigned.
 
 mod apply;
+#[cfg(test)]
+mod kernel_tests;
 mod plan;
 mod ruleset;
 mod text;

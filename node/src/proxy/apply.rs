@@ -70,13 +70,13 @@ pub(super) async fn remove() -> Result<(), NetworkError> {
 
 /// What the kernel was last told.
 #[derive(Default)]
-struct Kernel {
+pub(super) struct Kernel {
     applied: Option<Desired>,
 }
 
 impl Kernel {
     /// One transaction from what there is to what is wanted. What is unknown or refused is replaced as a whole.
-    async fn bring_to(&mut self, desired: Desired) -> Result<(), NetworkError> {
+    pub(super) async fn bring_to(&mut self, desired: Desired) -> Result<(), NetworkError> {
         let before = self.applied.take();
         match &before {
             Some(before) if before.ruleset == desired.ruleset => {}

@@ -148,7 +148,7 @@ impl Builder<'_> {
             ]),
         );
         set.chain(
-            "reject",
+            "refuse",
             // A reset says the same as port unreachable to a TCP client, but is not subject to the ICMP rate limit.
             rules([
                 "meta l4proto tcp reject with tcp reset".to_owned(),
@@ -158,10 +158,10 @@ impl Builder<'_> {
         set.chain(
             "no-endpoints",
             rules([
-                "ip daddr . meta l4proto . th dport @no-endpoint-ips goto reject".to_owned(),
-                "fib daddr type local meta l4proto . th dport @no-endpoint-node-ports goto reject"
+                "ip daddr . meta l4proto . th dport @no-endpoint-ips goto refuse".to_owned(),
+                "fib daddr type local meta l4proto . th dport @no-endpoint-node-ports goto refuse"
                     .to_owned(),
-                format!("ip daddr {service_cidr} ip daddr != {cluster_dns} goto reject"),
+                format!("ip daddr {service_cidr} ip daddr != {cluster_dns} goto refuse"),
             ]),
         );
         for hook in ["input", "forward", "output"] {
