@@ -63,15 +63,24 @@ pub struct Decision {
 
 impl Decision {
     pub fn allow(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Allow, reason: reason.into() }
+        Self {
+            verdict: Verdict::Allow,
+            reason: reason.into(),
+        }
     }
 
     pub fn deny(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Deny, reason: reason.into() }
+        Self {
+            verdict: Verdict::Deny,
+            reason: reason.into(),
+        }
     }
 
     pub fn no_opinion(reason: impl Into<String>) -> Self {
-        Self { verdict: Verdict::NoOpinion, reason: reason.into() }
+        Self {
+            verdict: Verdict::NoOpinion,
+            reason: reason.into(),
+        }
     }
 
     pub fn is_allowed(&self) -> bool {
@@ -82,4 +91,14 @@ impl Decision {
 /// Decides whether a user may do what a request asks. Answers from memory, without waiting.
 pub trait Authorizer: Send + Sync + 'static {
     fn authorize(&self, user: &UserInfo, info: &RequestInfo) -> Decision;
+}
+
+/// Acting as someone else (`kubectl --as`).
+pub trait Impersonation: Send + Sync + 'static {
+    /// The user that the headers ask to be; `None` where they do not ask.
+    ///
+    /// # Errors
+    /// 403 where `user` may not.
+    fn impersonate(&self, user: &UserInfo, headers: &HeaderMap)
+    -> Result<Option<UserInfo>, Status>;
 }

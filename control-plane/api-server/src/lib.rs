@@ -3,29 +3,72 @@
 //! One pipeline serves every kind: parse the URL, authenticate, limit, authorize, find the kind in the table, run the
 //! verb. It knows the store only as the [`Store`] trait and neighbours in the process only as `api_client::Backend`.
 
+mod admission;
+mod allocation;
+mod answer;
 mod authn;
 mod authz;
+mod backend;
+mod body;
+mod bootstrap;
+mod cache;
+mod chain;
+mod compaction;
+mod compression;
+mod config;
+mod conversion;
+mod core;
+mod decoding;
+mod errors;
+mod flow;
 mod identity;
+mod listener;
+mod memory;
+mod metrics;
+mod negotiate;
+mod nonresource;
+mod options;
+mod pipeline;
 mod pki;
 mod plugin;
+mod prepare;
 mod rbac;
+mod render;
 mod request;
+mod reviews;
+mod resource;
 mod rules;
+mod selection;
+mod server;
 mod store;
+mod strategy;
+mod subresources;
+mod table;
+mod tokens;
+mod ttl;
+mod verbs;
+mod virtuals;
+mod write;
+mod yaml;
 #[cfg(test)]
 mod testing;
-mod tokens;
 
+pub use admission::{AdmissionContext, admission_plugins, quota_status};
 pub use authn::{Authentication, impersonated};
 pub use authz::{AccessQuery, Authorization};
-pub use identity::{Authenticator, Authorizer, Decision, PeerCertificates, UserInfo, Verdict};
+pub use config::{Config, Inside, Security, Settings};
+pub use identity::{Authenticator, Authorizer, Decision, Impersonation, PeerCertificates, UserInfo, Verdict};
+#[doc(hidden)]
+pub use memory::MemoryStore;
 pub use pki::{
     ClientTrust,     CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest, Signer, kubeconfig, parse_csr,
 };
-pub use plugin::{Admission, Attributes, ObjectReader, Operation};
+pub use plugin::{Admission, Attributes, ObjectReader, Operation, VirtualRequest, VirtualResource};
 pub use rbac::{BootstrapObject, PolicyRule, Rbac, aggregated_rules, bootstrap_objects, reconciled};
 pub use request::RequestInfo;
+pub use reviews::Reviews;
 pub use rules::Rules;
+pub use server::{ApiServer, StartError};
 pub use store::{
     Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch, Txn,
     TxnResult, WatchBatch,

@@ -108,3 +108,26 @@ pub trait ObjectReader: Send + Sync + 'static {
         name: &str,
     ) -> Result<Option<Arc<Value>>, Status>;
 }
+
+/// One request to a kind that is asked and not stored, or to a subresource that creates (`serviceaccounts/token`).
+#[derive(Debug)]
+pub struct VirtualRequest<'a> {
+    pub user: &'a UserInfo,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// Of the object whose subresource this is; else empty.
+    pub name: &'a str,
+    /// The body: checked against its type and defaulted.
+    pub object: Value,
+    pub dry_run: bool,
+}
+
+/// Answers creates of a kind that is not stored.
+#[async_trait]
+pub trait VirtualResource: Send + Sync + 'static {
+    /// Group of the URL, and plural (with the subresource behind a slash): `("", "serviceaccounts/token")`.
+    fn resource(&self) -> (&'static str, &'static str);
+
+    /// The object as it is answered.
+    async fn create(&self, request: VirtualRequest<'_>) -> Result<Value, Status>;
+}

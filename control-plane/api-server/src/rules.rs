@@ -29,52 +29,13 @@ pub trait Rules: Send + Sync {
         self.validate_create(object, errors);
     }
 
-    fn validate_status_update(&self, _object: &Value, _old: &Value, _errors: &mut Vec<FieldError>) {}
+    fn validate_status_update(&self, _object: &Value, _old: &Value, _errors: &mut Vec<FieldError>) {
+    }
 
     /// Sentences for the user's `Warning` headers.
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()
     }
-
-    /// `metadata.generation` counts changes of everything but metadata and status.
-    fn counts_generations(&self) -> bool {
-        false
-    }
-
-    /// A PUT to a name that does not exist creates it.
-    fn creates_on_update(&self) -> bool {
-        false
-    }
-
-    /// A PUT without resourceVersion replaces whatever is there.
-    fn updates_unconditionally(&self) -> bool {
-        true
-    }
-
-    /// Whether names are checked as path segments only (RBAC kinds), DNS subdomains (most), or otherwise.
-    fn name_format(&self) -> NameFormat {
-        NameFormat::DnsSubdomain
-    }
-
-    /// Dependents are orphaned by a delete that names no propagation policy.
-    fn orphans_by_default(&self) -> bool {
-        false
-    }
-}
-
-/// What a name may look like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameFormat {
-    /// At most 253 characters of `[a-z0-9.-]`.
-    DnsSubdomain,
-    /// At most 63 characters of `[a-z0-9-]`.
-    DnsLabel,
-    /// The same, beginning with a letter (Services).
-    Dns1035Label,
-    /// Anything that can stand in a path: not `.`, `..`, and without `/` and `%`.
-    PathSegment,
-    /// An IP address in canonical form (IPAddress objects).
-    Ip,
 }
 
 /// The rules of kinds that have none of their own.
@@ -90,5 +51,8 @@ const TABLE: &[Row] = &[];
 
 /// The rules of a kind.
 pub fn rules_for(group: &str, kind: &str) -> &'static dyn Rules {
-    TABLE.iter().find(|(g, k, _)| *g == group && *k == kind).map_or(&Plain, |(_, _, rules)| *rules)
+    TABLE
+        .iter()
+        .find(|(g, k, _)| *g == group && *k == kind)
+        .map_or(&Plain, |(_, _, rules)| *rules)
 }

@@ -1,0 +1,42 @@
+//! What every request needs: the parts of the API server, put together once.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::Caches;
+use crate::config::Settings;
+use crate::flow::FlowControl;
+use crate::identity::{Authenticator, Authorizer, Impersonation};
+use crate::metrics::Metrics;
+use crate::plugin::{Admission, VirtualResource};
+use crate::resource::Resources;
+use crate::store::Store;
+use crate::ttl::EventLeases;
+
+/// The API server without its listeners.
+pub(crate) struct Core {
+    pub store: Arc<dyn Store>,
+    pub caches: Arc<Caches>,
+    pub resources: Resources,
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub impersonation: Arc<dyn Impersonation>,
+    /// In the order in which they run.
+    pub plugins: Vec<Arc<dyn Admission>>,
+    pub virtual_resources: Vec<Arc<dyn VirtualResource>>,
+    pub flow: FlowControl,
+    pub metrics: Metrics,
+    pub settings: Settings,
+    pub event_leases: EventLeases,
+    /// For connections to nodes' agents.
+    pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+    pub stop: CancellationToken,
+}
+
+impl Core {
+    /// Whether a shutdown has begun.
+    pub fn stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+}

@@ -1,0 +1,163 @@
+//! Where the parts of the API server meet: start and stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_client::Backend;
+use api_machinery::KindTable;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::backend::CoreBackend;
+use crate::cache::{CacheReader, Caches, FeedError};
+use crate::config::{Config, Inside};
+use crate::core::Core;
+use crate::flow::FlowControl;
+use crate::metrics::Metrics;
+use crate::plugin::ObjectReader;
+use crate::resource::Resources;
+use crate::store::Store;
+use crate::ttl::EventLeases;
+use crate::{bootstrap, compaction, listener};
+
+/// How long running requests may go on after a shutdown was asked for.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why an API server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("the store cannot be read: {0}")]
+    Store(String),
+    #[error("the first objects of the cluster cannot be made: {0}")]
+    Bootstrap(String),
+}
+
+/// A running API server.
+pub struct ApiServer {
+    core: Arc<Core>,
+    backend: Arc<CoreBackend>,
+    reader: Arc<CacheReader>,
+    address: Option<SocketAddr>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl ApiServer {
+    /// Loads the caches, makes what every cluster has, and listens.
+    ///
+    /// # Errors
+    /// When the address is taken, or the store does not answer.
+    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        let listener = match config.listen {
+            None => None,
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|source| StartError::Listen { address, source })?,
+            ),
+        };
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let table = Arc::new(KindTable::builtin());
+        let caches = Arc::new(Caches::new(store.clone(), &table));
+        let feed = caches.clone();
+        let stopped = stop.clone();
+        tasks.spawn(async move { feed.run(stopped).await });
+        synced(&caches).await?;
+        let backend = Arc::new(CoreBackend::default());
+        let reader = Arc::new(CacheReader::new(caches.clone(), table.clone()));
+        let inside = Inside {
+            reader: reader.clone(),
+            backend: backend.clone(),
+        };
+        let security = (config.security)(inside);
+        let core = Arc::new(Core {
+            resources: Resources::new(table, &caches),
+            store,
+            caches,
+            authenticator: security.authenticator,
+            authorizer: security.authorizer,
+            impersonation: security.impersonation,
+            plugins: security.admission,
+            virtual_resources: security.virtual_resources,
+            flow: FlowControl::default(),
+            metrics: Metrics::default(),
+            settings: config.settings,
+            event_leases: EventLeases::default(),
+            kubelet_tls: config.kubelet_tls,
+            stop: stop.clone(),
+        });
+        backend.fill(core.clone());
+        bootstrap::run(&core)
+            .await
+            .map_err(|status| StartError::Bootstrap(status.message))?;
+        tasks.spawn(compaction::run(core.store.clone(), stop.clone()));
+        let address = listener.as_ref().and_then(|l| l.local_addr().ok());
+        if let Some(listener) = listener {
+            let (core, stop) = (core.clone(), stop.clone());
+            tasks.spawn(listener::serve(
+                listener,
+                config.tls,
+                core,
+                stop,
+                tasks.clone(),
+            ));
+        }
+        Ok(Self {
+            core,
+            backend,
+            reader,
+            address,
+            stop,
+            tasks,
+        })
+    }
+
+    /// The API for callers in the process.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        self.backend.clone()
+    }
+
+    /// The caches, for readers in the process that need no request.
+    pub fn reader(&self) -> Arc<dyn ObjectReader> {
+        self.reader.clone()
+    }
+
+    /// Where it listens, with the port that was chosen for 0.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Objects in all caches.
+    pub fn object_count(&self) -> usize {
+        self.core.caches.iter().map(|cache| cache.len()).sum()
+    }
+
+    /// Accepts no more and ends watches; waits for running requests for a while.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await;
+    }
+}
+
+/// Waits until the caches hold all that the store has.
+async fn synced(caches: &Caches) -> Result<(), StartError> {
+    loop {
+        match caches.catch_up().await {
+            Ok(_) => return Ok(()),
+            // A large store takes its time; the wait itself is bounded, so look again.
+            Err(FeedError::Behind { wanted, current }) => {
+                tracing::info!(wanted, current, "the caches are being filled");
+            }
+            Err(FeedError::Store(error)) => return Err(StartError::Store(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! patch: JSON patch, merge patch and strategic merge patch of an object's current state.
+
+use api_machinery::{
+    JsonPatch, ObjectExt, ObjectMutExt, Schema, Status, StrictError, apply_merge_patch, parse_json,
+    strategic_merge,
+};
+use bytes::Bytes;
+use http::StatusCode;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::update::{UpdatePath, update_object};
+use crate::answer::{Answer, Context};
+use crate::body::RequestBody;
+use crate::core::Core;
+use crate::decoding::{self, Expected};
+use crate::negotiate::media_type;
+use crate::resource::Resource;
+use crate::{prepare, render};
+
+/// What is understood, as a refusal lists it.
+const MEDIA_TYPES: [&str; 3] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+
+/// A parsed patch.
+pub(crate) enum Patch {
+    Json(JsonPatch),
+    Merge(Value),
+    Strategic(Value),
+}
+
+pub(super) async fn run(
+    core: &Core,
+    cx: &Context,
+    resource: &Resource,
+    body: RequestBody,
+) -> Result<Answer, Status> {
+    let patched = patch_object(core, cx, resource, UpdatePath::Main, body).await?;
+    render::object(cx, resource, StatusCode::OK, patched)
+}
+
+/// Patches the object that the request names.
+///
+/// # Errors
+/// As for an update, and for patches that cannot be understood or applied.
+pub(crate) async fn patch_object(
+    core: &Core,
+    cx: &Context,
+    resource: &Resource,
+    path: UpdatePath,
+    body: RequestBody,
+) -> Result<Bytes, Status> {
+    let dry_run = cx.query.dry_run("PatchOptions")?;
+    let validation = cx.query.field_validation("PatchOptions")?;
+    let content_type = media_type(cx.content_type()).to_owned();
+    if content_type == "application/apply-patch+yaml" {
+        return Err(Status::not_implemented("server-side apply"));
+    }
+    let body = body.read().await?;
+    let (patch, duplicates) = Patch::parse(&content_type, &body)?;
+    let expected = Expected {
+        api_version: &resource.api_version,
+        kind: &resource.kind.kind,
+    };
+    let found: Mutex<Vec<StrictError>> = Mutex::default();
+    let change = |current: &Value| {
+        let mut object = patch.apply(resource, current)?;
+        let strict = decoding::complete(resource, &mut object)?;
+        *found.lock() = duplicates.iter().cloned().chain(strict).collect();
+        if validation == crate::options::FieldValidation::Strict {
+            decoding::report(cx, validation, &found.lock(), &expected)?;
+        }
+        decoding::check_kind(&mut object, &expected)?;
+        prepare::ensure_namespace(resource, current.namespace(), &mut object)?;
+        prepare::check_name(&mut object, current.name())?;
+        // A patch that is silent about the version applies to whatever is there.
+        if object.resource_version().is_empty() {
+            object.set(&["metadata", "resourceVersion"], current.resource_version());
+        }
+        Ok(object)
+    };
+    let json = update_object(core, cx, resource, path, &change, dry_run).await?;
+    decoding::report(cx, validation, &found.lock(), &expected)?;
+    Ok(json)
+}
+
+impl Patch {
+    /// # Errors
+    /// 415 for other media types, 400 for what does not parse.
+    pub fn parse(content_type: &str, body: &[u8]) -> Result<(Self, Vec<StrictError>), Status> {
+        match content_type {
+            "application/json-patch+json" => Ok((Self::Json(JsonPatch::parse(body)?), Vec::new())),
+            "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
+                let parsed = parse_json(body)
+                    .map_err(|e| Status::bad_request(format!("error decoding patch: {}", e.0)))?;
+                if !parsed.value.is_object() {
+                    return Err(Status::bad_request(
+                        "error decoding patch: the patch is no object",
+                    ));
+                }
+                let duplicates = parsed
+                    .duplicates
+                    .into_iter()
+                    .map(StrictError::Duplicate)
+                    .collect();
+                let patch = match content_type {
+                    "application/merge-patch+json" => Self::Merge(parsed.value),
+                    _ => Self::Strategic(parsed.value),
+                };
+                Ok((patch, duplicates))
+            }
+            _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
+        }
+    }
+
+    fn apply(&self, resource: &Resource, current: &Value) -> Result<Value, Status> {
+        match self {
+            Self::Json(patch) => patch.apply(current),
+            Self::Merge(patch) => Ok(apply_merge_patch(current, patch)),
+            Self::Strategic(patch) => {
+                let id = resource
+                    .schema
+                    .ok_or_else(|| Status::unsupported_media_type(&MEDIA_TYPES[..2]))?;
+                strategic_merge(Schema::global(), id, current.clone(), patch.clone()).map_err(
+                    |error| {
+                        let text = error.to_string();
+                        match error.http_status() {
+                            400 => Status::bad_request(text),
+                            422 => Status::new(422, api_machinery::Reason::Invalid, text),
+                            _ => Status::internal_error(text),
+                        }
+                    },
+                )
+            }
+        }
+    }
+}
