@@ -23,7 +23,6 @@ pub(super) fn render(plan: &Plan, agent_dir: &Path, mtu: u32) -> String {
             "type": "bridge",
             "bridge": BRIDGE,
             "isGateway": true,
-            "isDefaultGateway": true,
             "forceAddress": true,
             "hairpinMode": true,
             "ipMasq": false,
