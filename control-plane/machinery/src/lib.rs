@@ -3,6 +3,7 @@
 //! Kinds, discovery, errors, selectors, quantities, names, tables, schemas. Nothing here does I/O, reads a clock or draws a
 //! random number: whatever changes is handed in. Must not know the store, HTTP libraries or who calls.
 
+mod apply;
 mod columns;
 mod discovery;
 mod intstr;
@@ -20,6 +21,9 @@ mod strategic_merge;
 mod table;
 mod time;
 
+pub use apply::{
+    ApplyError, Conflict, FieldSet, PathElement, Scalar, Writer, apply, update_managed_fields,
+};
 pub use columns::ColumnSet;
 pub use discovery::{
     AGGREGATED_V2, AGGREGATED_V2BETA1, ApiGroup, ApiGroupDiscoveryList, ApiGroupList,

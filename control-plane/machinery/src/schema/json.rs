@@ -8,6 +8,7 @@ mod syntax;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// A parsed document.
@@ -124,15 +125,15 @@ impl<'de> Visitor<'de> for Builder<'_> {
             for path in &mut self.0[before..] {
                 prefix(path, &key);
             }
-            match map.get_mut(&key) {
-                None => {
-                    map.insert(key, value);
+            match map.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
                 }
-                Some(known) => {
-                    *known = value;
-                    if !self.0.contains(&key) {
-                        self.0.push(key);
+                Entry::Occupied(mut known) => {
+                    if !self.0.contains(known.key()) {
+                        self.0.push(known.key().clone());
                     }
+                    known.insert(value);
                 }
             }
         }

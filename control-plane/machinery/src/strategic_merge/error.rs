@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::schema::Type;
+use crate::status::go_quote;
 
 /// Why a strategic merge patch was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +84,8 @@ pub(super) fn no_merge_key(map: &Value, key: &str) -> StrategicMergeError {
 
 pub(super) fn no_field(structure: &str, key: &str) -> StrategicMergeError {
     StrategicMergeError::Other(format!(
-        "unable to find api field in struct {structure} for the json field {key:?}"
+        "unable to find api field in struct {structure} for the json field {}",
+        go_quote(key)
     ))
 }
 

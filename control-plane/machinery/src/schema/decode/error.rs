@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::schema::{Definition, Field};
+use crate::status::go_quote;
 
 /// A value does not fit its type. The API answers 400 BadRequest with
 /// `KIND in version "VERSION" cannot be handled as a KIND: ` and this text.
@@ -69,9 +70,9 @@ impl DecodeError {
 /// A field that strict validation refuses and that otherwise is dropped, or its earlier values are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StrictError {
-    #[error("unknown field {0:?}")]
+    #[error("unknown field {}", go_quote(.0))]
     Unknown(String),
-    #[error("duplicate field {0:?}")]
+    #[error("duplicate field {}", go_quote(.0))]
     Duplicate(String),
 }
 
