@@ -29,9 +29,16 @@ pub fn api_versions(server_address: &str) -> ApiVersions {
 
 /// The document at `/apis`.
 pub fn api_group_list(table: &KindTable) -> ApiGroupList {
-    let groups =
-        table.groups().into_iter().filter(|g| !g.is_empty()).filter_map(|g| group_document(table, g, false));
-    ApiGroupList { kind: "APIGroupList", api_version: "v1", groups: groups.collect() }
+    let groups = table
+        .groups()
+        .into_iter()
+        .filter(|g| !g.is_empty())
+        .filter_map(|g| group_document(table, g, false));
+    ApiGroupList {
+        kind: "APIGroupList",
+        api_version: "v1",
+        groups: groups.collect(),
+    }
 }
 
 /// The document at `/apis/GROUP`; `None` when the group is not served.
@@ -45,7 +52,8 @@ pub fn api_resource_list(table: &KindTable, group: &str, version: &str) -> Optio
     if kinds.is_empty() {
         return None;
     }
-    let mut resources: Vec<ApiResource> = kinds.iter().flat_map(|kind| resources_of(kind)).collect();
+    let mut resources: Vec<ApiResource> =
+        kinds.iter().flat_map(|kind| resources_of(kind)).collect();
     resources.sort_by(|a, b| a.name.cmp(&b.name));
     Some(ApiResourceList {
         kind: "APIResourceList",

@@ -151,8 +151,14 @@ impl Kind {
 
     /// Splits a key below this kind's prefix into namespace (empty for cluster-scoped kinds) and name.
     pub fn parse_storage_key<'k>(&self, key: &'k str) -> Option<(&'k str, &'k str)> {
-        let rest = key.strip_prefix(self.storage_prefix.as_ref()?.as_ref())?.strip_prefix('/')?;
-        if self.namespaced { rest.split_once('/') } else { Some(("", rest)) }
+        let rest = key
+            .strip_prefix(self.storage_prefix.as_ref()?.as_ref())?
+            .strip_prefix('/')?;
+        if self.namespaced {
+            rest.split_once('/')
+        } else {
+            Some(("", rest))
+        }
     }
 
     /// The selectable field called `label`, `metadata.*` included.
@@ -175,7 +181,11 @@ impl Kind {
             ),
             FieldSelectorErrors::NotSupported => format!("field label not supported: {label}"),
             FieldSelectorErrors::NotSupportedForKind => {
-                format!("field label {} not supported for {}", crate::status::go_quote(label), self.kind)
+                format!(
+                    "field label {} not supported for {}",
+                    crate::status::go_quote(label),
+                    self.kind
+                )
             }
         })
     }
@@ -191,7 +201,11 @@ pub enum FieldRef<'a> {
 
 /// `apiVersion` of a group and version.
 pub fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 #[cfg(test)]
@@ -203,13 +217,49 @@ mod tests {
         let table = KindTable::builtin();
         for (group, kind, namespace, name, expected) in [
             ("", "Pod", "default", "web", "/registry/pods/default/web"),
-            ("", "Service", "default", "web", "/registry/services/specs/default/web"),
-            ("", "Endpoints", "default", "web", "/registry/services/endpoints/default/web"),
+            (
+                "",
+                "Service",
+                "default",
+                "web",
+                "/registry/services/specs/default/web",
+            ),
+            (
+                "",
+                "Endpoints",
+                "default",
+                "web",
+                "/registry/services/endpoints/default/web",
+            ),
             ("", "Node", "", "n1", "/registry/minions/n1"),
-            ("", "ReplicationController", "default", "web", "/registry/controllers/default/web"),
-            ("apps", "Deployment", "default", "web", "/registry/deployments/default/web"),
-            ("networking.k8s.io", "Ingress", "default", "web", "/registry/ingress/default/web"),
-            ("events.k8s.io", "Event", "default", "e", "/registry/events/default/e"),
+            (
+                "",
+                "ReplicationController",
+                "default",
+                "web",
+                "/registry/controllers/default/web",
+            ),
+            (
+                "apps",
+                "Deployment",
+                "default",
+                "web",
+                "/registry/deployments/default/web",
+            ),
+            (
+                "networking.k8s.io",
+                "Ingress",
+                "default",
+                "web",
+                "/registry/ingress/default/web",
+            ),
+            (
+                "events.k8s.io",
+                "Event",
+                "default",
+                "e",
+                "/registry/events/default/e",
+            ),
             (
                 "apiextensions.k8s.io",
                 "CustomResourceDefinition",
@@ -229,14 +279,28 @@ mod tests {
     fn field_selectors_are_refused_in_upstreams_words() {
         let table = KindTable::builtin();
         let refusal = |group, kind, label| {
-            table.kind(group, kind).expect(kind).selectable_field(label).map(|_| ()).expect_err("unsupported")
+            table
+                .kind(group, kind)
+                .expect(kind)
+                .selectable_field(label)
+                .map(|_| ())
+                .expect_err("unsupported")
         };
         assert_eq!(
             refusal("", "ConfigMap", "a"),
             r#""a" is not a known field selector: only "metadata.name", "metadata.namespace""#
         );
         assert_eq!(refusal("", "Pod", "a"), "field label not supported: a");
-        assert_eq!(refusal("batch", "Job", "a"), r#"field label "a" not supported for Job"#);
-        assert!(table.kind("", "Pod").expect("Pod").selectable_field("spec.nodeName").is_ok());
+        assert_eq!(
+            refusal("batch", "Job", "a"),
+            r#"field label "a" not supported for Job"#
+        );
+        assert!(
+            table
+                .kind("", "Pod")
+                .expect("Pod")
+                .selectable_field("spec.nodeName")
+                .is_ok()
+        );
     }
 }

@@ -229,7 +229,9 @@ mod wire {
         fn from(status: Status) -> Self {
             let success = status.is_success();
             Wire {
-                metadata: ListMeta { continue_token: status.continue_token },
+                metadata: ListMeta {
+                    continue_token: status.continue_token,
+                },
                 status: if success { "Success" } else { "Failure" }.into(),
                 message: status.message,
                 reason: Cow::Owned(status.reason.as_str().to_owned()),
@@ -293,7 +295,11 @@ mod tests {
         let root = FieldPath::root("spec");
         let errors = vec![
             FieldError::required(&root.child("containers"), ""),
-            FieldError::invalid(&root.child("replicas"), -1, "must be greater than or equal to 0"),
+            FieldError::invalid(
+                &root.child("replicas"),
+                -1,
+                "must be greater than or equal to 0",
+            ),
         ];
         check(
             Status::invalid("", "Pod", "web", &errors),

@@ -17,19 +17,29 @@ pub fn aggregated_api(table: &KindTable, api_version: &'static str) -> ApiGroupD
 
 /// The aggregated document at `/apis`. `api_version` is one of the two constants.
 pub fn aggregated_apis(table: &KindTable, api_version: &'static str) -> ApiGroupDiscoveryList {
-    let groups: Vec<&str> = table.groups().into_iter().filter(|g| !g.is_empty()).collect();
+    let groups: Vec<&str> = table
+        .groups()
+        .into_iter()
+        .filter(|g| !g.is_empty())
+        .collect();
     list(table, api_version, &groups)
 }
 
 fn list(table: &KindTable, api_version: &'static str, groups: &[&str]) -> ApiGroupDiscoveryList {
     let items = groups.iter().map(|group| GroupDiscovery {
-        metadata: GroupMeta { name: (*group).to_owned() },
+        metadata: GroupMeta {
+            name: (*group).to_owned(),
+        },
         versions: table
             .versions(group)
             .into_iter()
             .map(|version| VersionDiscovery {
                 version: version.to_owned(),
-                resources: table.in_version(group, version).iter().map(|kind| resource(kind)).collect(),
+                resources: table
+                    .in_version(group, version)
+                    .iter()
+                    .map(|kind| resource(kind))
+                    .collect(),
                 freshness: "Current",
             })
             .collect(),
@@ -65,7 +75,11 @@ fn resource(kind: &Kind) -> ResourceDiscovery {
     ResourceDiscovery {
         resource: kind.plural.to_string(),
         response_kind: response_kind("", "", &kind.kind),
-        scope: if kind.namespaced { "Namespaced" } else { "Cluster" },
+        scope: if kind.namespaced {
+            "Namespaced"
+        } else {
+            "Cluster"
+        },
         singular_resource: kind.singular.to_string(),
         verbs: verb_names(kind.verbs),
         short_names: strings(&kind.short_names),

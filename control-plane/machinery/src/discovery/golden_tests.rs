@@ -9,8 +9,9 @@ use super::*;
 /// Golden discovery documents, or `None` where the folder is absent.
 fn golden(file: &str) -> Option<Value> {
     let root = std::env::var_os("XEBEC_GOLDEN").map(PathBuf::from);
-    let root =
-        root.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/kubernetes"));
+    let root = root.unwrap_or_else(|| {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/kubernetes")
+    });
     let text = std::fs::read(root.join("discovery").join(file)).ok()?;
     Some(serde_json::from_slice(&text).expect("golden files are JSON"))
 }
@@ -28,7 +29,9 @@ fn resource_lists_equal_upstreams() {
                 "" => format!("api__{version}.json"),
                 group => format!("apis__{group}__{version}.json"),
             };
-            let Some(expected) = golden(&file) else { return };
+            let Some(expected) = golden(&file) else {
+                return;
+            };
             let document = api_resource_list(&table, group, version).expect("served");
             let actual = serde_json::to_value(document).expect("plain data");
             for (a, e) in actual["resources"]
@@ -46,7 +49,9 @@ fn resource_lists_equal_upstreams() {
 
 #[test]
 fn group_list_equals_upstreams_stable_part() {
-    let Some(mut expected) = golden("apis.json") else { return };
+    let Some(mut expected) = golden("apis.json") else {
+        return;
+    };
     let groups = expected["groups"].as_array_mut().expect("list");
     for group in groups.iter_mut() {
         group["versions"]
@@ -61,7 +66,9 @@ fn group_list_equals_upstreams_stable_part() {
 
 #[test]
 fn aggregated_equals_upstreams_stable_part() {
-    let Some(mut expected) = golden("aggregated_v2.json") else { return };
+    let Some(mut expected) = golden("aggregated_v2.json") else {
+        return;
+    };
     let groups = expected["items"].as_array_mut().expect("list");
     for group in groups.iter_mut() {
         group["versions"]
@@ -70,10 +77,13 @@ fn aggregated_equals_upstreams_stable_part() {
             .retain(|v| is_stable(v["version"].as_str().expect("text")));
     }
     groups.retain(|g| !g["versions"].as_array().expect("list").is_empty());
-    let actual =
-        serde_json::to_value(aggregated_apis(&KindTable::builtin(), AGGREGATED_V2)).expect("plain data");
-    let pairs =
-        actual["items"].as_array().expect("list").iter().zip(expected["items"].as_array().expect("list"));
+    let actual = serde_json::to_value(aggregated_apis(&KindTable::builtin(), AGGREGATED_V2))
+        .expect("plain data");
+    let pairs = actual["items"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .zip(expected["items"].as_array().expect("list"));
     for (a, e) in pairs {
         assert_eq!(a, e);
     }
@@ -82,7 +92,9 @@ fn aggregated_equals_upstreams_stable_part() {
 
 #[test]
 fn single_group_equals_upstreams() {
-    let Some(expected) = golden("apis__autoscaling.json") else { return };
+    let Some(expected) = golden("apis__autoscaling.json") else {
+        return;
+    };
     let group = api_group(&KindTable::builtin(), "autoscaling").expect("served");
     assert_eq!(serde_json::to_value(group).expect("plain data"), expected);
     assert!(api_group(&KindTable::builtin(), "example.com").is_none());

@@ -98,16 +98,27 @@ impl KindTable {
     /// Groups in discovery's order, the core group first.
     pub fn groups(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.groups.keys().map(String::as_str).collect();
-        let place = |name: &str| GROUP_ORDER.iter().position(|g| *g == name).unwrap_or(GROUP_ORDER.len());
+        let place = |name: &str| {
+            GROUP_ORDER
+                .iter()
+                .position(|g| *g == name)
+                .unwrap_or(GROUP_ORDER.len())
+        };
         names.sort_by(|a, b| place(a).cmp(&place(b)).then(a.cmp(b)));
         names
     }
 
     /// Versions that a group serves, the preferred one first.
     pub fn versions(&self, group: &str) -> Vec<&str> {
-        let Some(index) = self.groups.get(group) else { return Vec::new() };
-        let mut versions: Vec<&str> =
-            index.by_kind.values().flat_map(|kind| kind.versions.iter()).map(Text::as_ref).collect();
+        let Some(index) = self.groups.get(group) else {
+            return Vec::new();
+        };
+        let mut versions: Vec<&str> = index
+            .by_kind
+            .values()
+            .flat_map(|kind| kind.versions.iter())
+            .map(Text::as_ref)
+            .collect();
         versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));
         versions.dedup();
         versions
@@ -115,8 +126,14 @@ impl KindTable {
 
     /// Kinds served in a group and version, by plural name.
     pub fn in_version(&self, group: &str, version: &str) -> Vec<&Arc<Kind>> {
-        let Some(index) = self.groups.get(group) else { return Vec::new() };
-        let mut kinds: Vec<&Arc<Kind>> = index.by_kind.values().filter(|kind| kind.serves(version)).collect();
+        let Some(index) = self.groups.get(group) else {
+            return Vec::new();
+        };
+        let mut kinds: Vec<&Arc<Kind>> = index
+            .by_kind
+            .values()
+            .filter(|kind| kind.serves(version))
+            .collect();
         kinds.sort_by(|a, b| a.plural.cmp(&b.plural));
         kinds
     }
@@ -138,7 +155,9 @@ impl KindTable {
         }
         let kind = Arc::new(kind);
         index.by_kind.insert(kind.kind.to_string(), kind.clone());
-        index.by_plural.insert(kind.plural.to_string(), kind.clone());
+        index
+            .by_plural
+            .insert(kind.plural.to_string(), kind.clone());
         self.rows.push(kind.clone());
         Ok(kind)
     }
@@ -182,12 +201,31 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_as_upstream() {
-        let mut versions =
-            ["v1alpha1", "v1", "v2", "foo10", "v11beta2", "v10", "v11alpha2", "v1beta1", "foo1"];
+        let mut versions = [
+            "v1alpha1",
+            "v1",
+            "v2",
+            "foo10",
+            "v11beta2",
+            "v10",
+            "v11alpha2",
+            "v1beta1",
+            "foo1",
+        ];
         versions.sort_by_key(|v| std::cmp::Reverse(version_priority(v)));
         assert_eq!(
             versions,
-            ["v10", "v2", "v1", "v11beta2", "v1beta1", "v11alpha2", "v1alpha1", "foo1", "foo10"]
+            [
+                "v10",
+                "v2",
+                "v1",
+                "v11beta2",
+                "v1beta1",
+                "v11alpha2",
+                "v1alpha1",
+                "foo1",
+                "foo10"
+            ]
         );
     }
 
@@ -195,7 +233,10 @@ mod tests {
     fn rows_come_and_go() {
         let mut table = KindTable::builtin();
         let pod = table.kind("", "Pod").expect("Pod").as_ref().clone();
-        assert!(table.insert(pod.clone()).is_err(), "a second row for a kind must be refused");
+        assert!(
+            table.insert(pod.clone()).is_err(),
+            "a second row for a kind must be refused"
+        );
         let custom = Kind {
             group: "example.com".into(),
             kind: "Widget".into(),

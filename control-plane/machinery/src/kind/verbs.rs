@@ -88,6 +88,8 @@ impl Verbs {
 
     /// The verbs in discovery's order.
     pub fn iter(self) -> impl Iterator<Item = Verb> {
-        Verb::ALL.into_iter().filter(move |&verb| self.contains(verb))
+        Verb::ALL
+            .into_iter()
+            .filter(move |&verb| self.contains(verb))
     }
 }

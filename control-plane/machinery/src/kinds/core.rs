@@ -3,7 +3,13 @@
 use super::row::{cluster, namespaced};
 use crate::kind::{Kind, Verb, Verbs};
 
-const PROXY: Verbs = Verbs::of(&[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update]);
+const PROXY: Verbs = Verbs::of(&[
+    Verb::Create,
+    Verb::Delete,
+    Verb::Get,
+    Verb::Patch,
+    Verb::Update,
+]);
 const STREAM: Verbs = Verbs::of(&[Verb::Create, Verb::Get]);
 const GET: Verbs = Verbs::of(&[Verb::Get]);
 const UPDATE: Verbs = Verbs::of(&[Verb::Update]);
@@ -12,16 +18,24 @@ const GET_LIST: Verbs = Verbs::of(&[Verb::Get, Verb::List]);
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
         namespaced("", "Binding", "bindings").not_stored(Verbs::CREATE),
-        cluster("", "ComponentStatus", "componentstatuses").short(&["cs"]).not_stored(GET_LIST),
+        cluster("", "ComponentStatus", "componentstatuses")
+            .short(&["cs"])
+            .not_stored(GET_LIST),
         namespaced("", "ConfigMap", "configmaps").short(&["cm"]),
-        namespaced("", "Endpoints", "endpoints").short(&["ep"]).stored_at("services/endpoints"),
+        namespaced("", "Endpoints", "endpoints")
+            .short(&["ep"])
+            .stored_at("services/endpoints"),
         core_event(),
         new_event(),
         namespaced("", "LimitRange", "limitranges").short(&["limits"]),
         namespace(),
         node(),
-        namespaced("", "PersistentVolumeClaim", "persistentvolumeclaims").short(&["pvc"]).status(),
-        cluster("", "PersistentVolume", "persistentvolumes").short(&["pv"]).status(),
+        namespaced("", "PersistentVolumeClaim", "persistentvolumeclaims")
+            .short(&["pvc"])
+            .status(),
+        cluster("", "PersistentVolume", "persistentvolumes")
+            .short(&["pv"])
+            .status(),
         pod(),
         namespaced("", "PodTemplate", "podtemplates").keeps_generation(),
         namespaced("", "ReplicationController", "replicationcontrollers")
@@ -32,13 +46,17 @@ pub(super) fn kinds() -> Vec<Kind> {
             .scale()
             .status()
             .field_or("status.replicas", "0"),
-        namespaced("", "ResourceQuota", "resourcequotas").short(&["quota"]).status(),
+        namespaced("", "ResourceQuota", "resourcequotas")
+            .short(&["quota"])
+            .status(),
         namespaced("", "Secret", "secrets").field("type"),
-        namespaced("", "ServiceAccount", "serviceaccounts").short(&["sa"]).sub_of(
-            "token",
-            ("authentication.k8s.io", "v1", "TokenRequest"),
-            Verbs::CREATE,
-        ),
+        namespaced("", "ServiceAccount", "serviceaccounts")
+            .short(&["sa"])
+            .sub_of(
+                "token",
+                ("authentication.k8s.io", "v1", "TokenRequest"),
+                Verbs::CREATE,
+            ),
         namespaced("", "Service", "services")
             .short(&["svc"])
             .in_all()
@@ -121,7 +139,11 @@ fn new_event() -> Kind {
         .field_at("regarding.name", &["involvedObject.name"], "")
         .field_at("regarding.uid", &["involvedObject.uid"], "")
         .field_at("regarding.apiVersion", &["involvedObject.apiVersion"], "")
-        .field_at("regarding.resourceVersion", &["involvedObject.resourceVersion"], "")
+        .field_at(
+            "regarding.resourceVersion",
+            &["involvedObject.resourceVersion"],
+            "",
+        )
         .field_at("regarding.fieldPath", &["involvedObject.fieldPath"], "")
         .field_at("reportingController", &["reportingComponent"], "")
         .field("type");

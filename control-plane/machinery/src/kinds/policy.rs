@@ -15,7 +15,9 @@ pub(super) fn kinds() -> Vec<Kind> {
             .stored_at("ingress")
             .status(),
         cluster(NETWORKING, "IPAddress", "ipaddresses").short(&["ip"]),
-        namespaced(NETWORKING, "NetworkPolicy", "networkpolicies").short(&["netpol"]).keeps_generation(),
+        namespaced(NETWORKING, "NetworkPolicy", "networkpolicies")
+            .short(&["netpol"])
+            .keeps_generation(),
         cluster(NETWORKING, "ServiceCIDR", "servicecidrs").status(),
         namespaced("policy", "PodDisruptionBudget", "poddisruptionbudgets")
             .short(&["pdb"])

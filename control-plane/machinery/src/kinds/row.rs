@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::kind::{FieldSelectorErrors, Kind, STORAGE_ROOT, SelectableField, Subresource, Verb, Verbs};
+use crate::kind::{
+    FieldSelectorErrors, Kind, STORAGE_ROOT, SelectableField, Subresource, Verb, Verbs,
+};
 
 /// A namespaced kind of version v1, stored at `/registry/PLURAL`, with every verb.
 pub(super) fn namespaced(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
@@ -119,7 +121,13 @@ impl Kind {
     /// A subresource that shows the parent's own kind.
     pub(super) fn own_sub(mut self, name: &'static str, verbs: Verbs) -> Kind {
         let kind = self.kind.clone();
-        self.subresources.push(Subresource { name: name.into(), verbs, group: None, version: None, kind });
+        self.subresources.push(Subresource {
+            name: name.into(),
+            verbs,
+            group: None,
+            version: None,
+            kind,
+        });
         self
     }
 
@@ -128,7 +136,11 @@ impl Kind {
     }
 
     pub(super) fn scale(self) -> Kind {
-        self.sub_of("scale", ("autoscaling", "v1", "Scale"), Verbs::GET_PATCH_UPDATE)
+        self.sub_of(
+            "scale",
+            ("autoscaling", "v1", "Scale"),
+            Verbs::GET_PATCH_UPDATE,
+        )
     }
 
     /// A field selector whose label is its path.

@@ -7,7 +7,9 @@ const RESOURCE: &str = "resource.k8s.io";
 
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
-        cluster("scheduling.k8s.io", "PriorityClass", "priorityclasses").short(&["pc"]).keeps_generation(),
+        cluster("scheduling.k8s.io", "PriorityClass", "priorityclasses")
+            .short(&["pc"])
+            .keeps_generation(),
         cluster("node.k8s.io", "RuntimeClass", "runtimeclasses"),
         namespaced("coordination.k8s.io", "Lease", "leases"),
         cluster(RESOURCE, "DeviceClass", "deviceclasses").keeps_generation(),

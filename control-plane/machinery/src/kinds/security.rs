@@ -11,10 +11,14 @@ pub(super) fn kinds() -> Vec<Kind> {
         cluster(RBAC, "ClusterRole", "clusterroles"),
         namespaced(RBAC, "RoleBinding", "rolebindings"),
         namespaced(RBAC, "Role", "roles"),
-        cluster("certificates.k8s.io", "CertificateSigningRequest", "certificatesigningrequests")
-            .short(&["csr"])
-            .own_sub("approval", Verbs::GET_PATCH_UPDATE)
-            .status()
-            .field("spec.signerName"),
+        cluster(
+            "certificates.k8s.io",
+            "CertificateSigningRequest",
+            "certificatesigningrequests",
+        )
+        .short(&["csr"])
+        .own_sub("approval", Verbs::GET_PATCH_UPDATE)
+        .status()
+        .field("spec.signerName"),
     ]
 }

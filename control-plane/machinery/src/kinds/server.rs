@@ -13,29 +13,54 @@ const CATEGORY: &str = "api-extensions";
 pub(super) fn kinds() -> Vec<Kind> {
     vec![
         admission("MutatingAdmissionPolicy", "mutatingadmissionpolicies").hashed_as("v1beta1"),
-        admission("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings").hashed_as("v1beta1"),
-        admission("MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+        admission(
+            "MutatingAdmissionPolicyBinding",
+            "mutatingadmissionpolicybindings",
+        )
+        .hashed_as("v1beta1"),
+        admission(
+            "MutatingWebhookConfiguration",
+            "mutatingwebhookconfigurations",
+        ),
         admission("ValidatingAdmissionPolicy", "validatingadmissionpolicies").status(),
-        admission("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
-        admission("ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
-        cluster(APIEXTENSIONS, "CustomResourceDefinition", "customresourcedefinitions")
-            .short(&["crd", "crds"])
-            .category(CATEGORY)
-            .keeps_generation()
-            .stored_at("apiextensions.k8s.io/customresourcedefinitions")
-            .hashed_as("v1beta1")
-            .status(),
+        admission(
+            "ValidatingAdmissionPolicyBinding",
+            "validatingadmissionpolicybindings",
+        ),
+        admission(
+            "ValidatingWebhookConfiguration",
+            "validatingwebhookconfigurations",
+        ),
+        cluster(
+            APIEXTENSIONS,
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+        )
+        .short(&["crd", "crds"])
+        .category(CATEGORY)
+        .keeps_generation()
+        .stored_at("apiextensions.k8s.io/customresourcedefinitions")
+        .hashed_as("v1beta1")
+        .status(),
         cluster(APIREGISTRATION, "APIService", "apiservices")
             .category(CATEGORY)
             .stored_at("apiregistration.k8s.io/apiservices")
             .status(),
-        cluster(FLOWCONTROL, "FlowSchema", "flowschemas").keeps_generation().status(),
-        cluster(FLOWCONTROL, "PriorityLevelConfiguration", "prioritylevelconfigurations")
+        cluster(FLOWCONTROL, "FlowSchema", "flowschemas")
             .keeps_generation()
             .status(),
+        cluster(
+            FLOWCONTROL,
+            "PriorityLevelConfiguration",
+            "prioritylevelconfigurations",
+        )
+        .keeps_generation()
+        .status(),
     ]
 }
 
 fn admission(kind: &'static str, plural: &'static str) -> Kind {
-    cluster(ADMISSION, kind, plural).category(CATEGORY).keeps_generation()
+    cluster(ADMISSION, kind, plural)
+        .category(CATEGORY)
+        .keeps_generation()
 }

@@ -12,7 +12,11 @@ pub const OBJECT_MODIFIED: &str =
 
 /// Upstream's `GroupResource`/`GroupKind` text: `deployments.apps`, or `pods` in the core group.
 fn qualified(group: &str, name: &str) -> String {
-    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+    if group.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{name}.{group}")
+    }
 }
 
 fn details(group: &str, kind: &str, name: &str) -> Option<Box<StatusDetails>> {
@@ -27,7 +31,13 @@ fn details(group: &str, kind: &str, name: &str) -> Option<Box<StatusDetails>> {
 impl Status {
     /// An error with no details.
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Status {
-        Status { code, reason, message: message.into(), details: None, continue_token: None }
+        Status {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            continue_token: None,
+        }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Status {
@@ -56,21 +66,32 @@ impl Status {
 
     /// 404: no object of this name.
     pub fn not_found(group: &str, resource: &str, name: &str) -> Status {
-        let message = format!("{} {} not found", qualified(group, resource), go_quote(name));
+        let message = format!(
+            "{} {} not found",
+            qualified(group, resource),
+            go_quote(name)
+        );
         Status::new(404, Reason::NotFound, message).about(group, resource, name)
     }
 
     /// 404: the path leads nowhere. Clients take it for a missing API.
     pub fn no_such_path() -> Status {
-        let mut status =
-            Status::new(404, Reason::NotFound, "the server could not find the requested resource");
+        let mut status = Status::new(
+            404,
+            Reason::NotFound,
+            "the server could not find the requested resource",
+        );
         status.details = Some(Box::default());
         status
     }
 
     /// 409: the name is taken.
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Status {
-        let message = format!("{} {} already exists", qualified(group, resource), go_quote(name));
+        let message = format!(
+            "{} {} already exists",
+            qualified(group, resource),
+            go_quote(name)
+        );
         Status::new(409, Reason::AlreadyExists, message).about(group, resource, name)
     }
 
@@ -93,7 +114,11 @@ impl Status {
 
     /// 401. An empty `reason` says "not authorized"; the API server itself says "Unauthorized".
     pub fn unauthorized(reason: &str) -> Status {
-        let message = if reason.is_empty() { "not authorized" } else { reason };
+        let message = if reason.is_empty() {
+            "not authorized"
+        } else {
+            reason
+        };
         Status::new(401, Reason::Unauthorized, message)
     }
 
@@ -103,7 +128,11 @@ impl Status {
             (true, _) => format!("forbidden: {reason}"),
             (false, "") => format!("{} is forbidden: {reason}", qualified(group, resource)),
             (false, name) => {
-                format!("{} {} is forbidden: {reason}", qualified(group, resource), go_quote(name))
+                format!(
+                    "{} {} is forbidden: {reason}",
+                    qualified(group, resource),
+                    go_quote(name)
+                )
             }
         };
         Status::new(403, Reason::Forbidden, message).about(group, resource, name)
@@ -142,7 +171,10 @@ impl Status {
     /// 409: server-side apply met fields that others own.
     pub fn apply_conflict(causes: Vec<StatusCause>, message: impl Into<String>) -> Status {
         let mut status = Status::new(409, Reason::Conflict, message);
-        status.details = Some(Box::new(StatusDetails { causes, ..StatusDetails::default() }));
+        status.details = Some(Box::new(StatusDetails {
+            causes,
+            ..StatusDetails::default()
+        }));
         status
     }
 
@@ -175,7 +207,9 @@ impl Status {
     pub fn continue_expired(token: Option<String>) -> Status {
         let start = "The provided continue parameter is too old to display a consistent list result. You can start a \
                      new list without the continue parameter";
-        let Some(token) = token else { return Status::expired(format!("{start}.")) };
+        let Some(token) = token else {
+            return Status::expired(format!("{start}."));
+        };
         let mut status = Status::expired(format!(
             "{start}, or use the continue token in this response to retrieve the remainder of the results. Continuing \
              with the provided token results in an inconsistent list - objects that were created, modified, or \
@@ -186,7 +220,11 @@ impl Status {
     }
 
     /// 504: the client knows a later resourceVersion than this server.
-    pub fn too_large_resource_version(requested: u64, current: u64, retry_after_seconds: i32) -> Status {
+    pub fn too_large_resource_version(
+        requested: u64,
+        current: u64,
+        retry_after_seconds: i32,
+    ) -> Status {
         let message = format!("Too large resource version: {requested}, current: {current}");
         Status::timeout(&message, retry_after_seconds).with_cause(StatusCause {
             cause_type: "ResourceVersionTooLarge".into(),
@@ -198,8 +236,11 @@ impl Status {
     /// 422: fields are wrong. `kind` is the kind, not the resource.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Status {
         let subject = format!("{} {} is invalid", qualified(group, kind), go_quote(name));
-        let message =
-            if errors.is_empty() { subject } else { format!("{subject}: {}", aggregate_message(errors)) };
+        let message = if errors.is_empty() {
+            subject
+        } else {
+            format!("{subject}: {}", aggregate_message(errors))
+        };
         let mut status = Status::new(422, Reason::Invalid, message).about(group, kind, name);
         status.details.get_or_insert_default().causes = errors
             .iter()
@@ -239,7 +280,10 @@ impl Status {
 
     /// 406: none of the `Accept`ed media types can be given.
     pub fn not_acceptable(accepted: &[&str]) -> Status {
-        let message = format!("only the following media types are accepted: {}", accepted.join(", "));
+        let message = format!(
+            "only the following media types are accepted: {}",
+            accepted.join(", ")
+        );
         Status::new(406, Reason::NotAcceptable, message)
     }
 
@@ -254,7 +298,11 @@ impl Status {
 
     /// 413: a body of more than `limit` bytes.
     pub fn request_entity_too_large(limit: usize) -> Status {
-        Status::new(413, Reason::RequestEntityTooLarge, format!("Request entity too large: limit is {limit}"))
+        Status::new(
+            413,
+            Reason::RequestEntityTooLarge,
+            format!("Request entity too large: limit is {limit}"),
+        )
     }
 
     /// 429: come back later.
@@ -264,11 +312,17 @@ impl Status {
 
     /// 504: not completed in time; it may still complete.
     pub fn timeout(message: &str, retry_after_seconds: i32) -> Status {
-        Status::new(504, Reason::Timeout, format!("Timeout: {message}")).with_retry_after(retry_after_seconds)
+        Status::new(504, Reason::Timeout, format!("Timeout: {message}"))
+            .with_retry_after(retry_after_seconds)
     }
 
     /// 500, to be tried again: a passing failure of `operation`.
-    pub fn server_timeout(group: &str, resource: &str, operation: &str, retry_after_seconds: i32) -> Status {
+    pub fn server_timeout(
+        group: &str,
+        resource: &str,
+        operation: &str,
+        retry_after_seconds: i32,
+    ) -> Status {
         let message = format!(
             "The {operation} operation against {} could not be completed at this time, please try again.",
             qualified(group, resource)
@@ -280,8 +334,16 @@ impl Status {
 
     /// 500: a failure that is not the client's.
     pub fn internal_error(error: impl Display) -> Status {
-        let cause = StatusCause { message: error.to_string(), ..StatusCause::default() };
-        Status::new(500, Reason::InternalError, format!("Internal error occurred: {error}")).with_cause(cause)
+        let cause = StatusCause {
+            message: error.to_string(),
+            ..StatusCause::default()
+        };
+        Status::new(
+            500,
+            Reason::InternalError,
+            format!("Internal error occurred: {error}"),
+        )
+        .with_cause(cause)
     }
 
     /// 503: not able to serve now.
@@ -309,9 +371,17 @@ mod tests {
 
     #[test]
     fn messages_are_upstreams() {
-        check(&Status::already_exists("", "pods", "web"), 409, r#"pods "web" already exists"#);
+        check(
+            &Status::already_exists("", "pods", "web"),
+            409,
+            r#"pods "web" already exists"#,
+        );
         check(&Status::forbidden("", "", "", "no"), 403, "forbidden: no");
-        check(&Status::forbidden("apps", "deployments", "", "no"), 403, "deployments.apps is forbidden: no");
+        check(
+            &Status::forbidden("apps", "deployments", "", "no"),
+            403,
+            "deployments.apps is forbidden: no",
+        );
         check(
             &Status::object_modified("apps", "deployments", "web"),
             409,
@@ -323,7 +393,11 @@ mod tests {
             405,
             r#"delete is not supported on resources of kind "bindings""#,
         );
-        check(&Status::too_old_resource_version(3, 9), 410, "too old resource version: 3 (9)");
+        check(
+            &Status::too_old_resource_version(3, 9),
+            410,
+            "too old resource version: 3 (9)",
+        );
     }
 
     #[test]

@@ -91,7 +91,12 @@ impl FieldError {
         bad_value: Option<Value>,
         detail: impl Into<String>,
     ) -> Self {
-        FieldError { error_type, field: field.to_string(), bad_value, detail: detail.into() }
+        FieldError {
+            error_type,
+            field: field.to_string(),
+            bad_value,
+            detail: detail.into(),
+        }
     }
 
     /// A value must be given.
@@ -100,13 +105,26 @@ impl FieldError {
     }
 
     /// The value is malformed or out of bounds.
-    pub fn invalid(field: &FieldPath<'_>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+    pub fn invalid(
+        field: &FieldPath<'_>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self::new(FieldErrorType::Invalid, field, Some(value.into()), detail)
     }
 
     /// The value has the wrong type.
-    pub fn type_invalid(field: &FieldPath<'_>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
-        Self::new(FieldErrorType::TypeInvalid, field, Some(value.into()), detail)
+    pub fn type_invalid(
+        field: &FieldPath<'_>,
+        value: impl Into<Value>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::new(
+            FieldErrorType::TypeInvalid,
+            field,
+            Some(value.into()),
+            detail,
+        )
     }
 
     /// The field may not be changed once set.
@@ -115,14 +133,23 @@ impl FieldError {
     }
 
     /// The value is none of an enumeration; `supported` in the order to be shown.
-    pub fn not_supported(field: &FieldPath<'_>, value: impl Into<Value>, supported: &[&str]) -> Self {
+    pub fn not_supported(
+        field: &FieldPath<'_>,
+        value: impl Into<Value>,
+        supported: &[&str],
+    ) -> Self {
         let quoted: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
         let detail = if quoted.is_empty() {
             String::new()
         } else {
             format!("supported values: {}", quoted.join(", "))
         };
-        Self::new(FieldErrorType::NotSupported, field, Some(value.into()), detail)
+        Self::new(
+            FieldErrorType::NotSupported,
+            field,
+            Some(value.into()),
+            detail,
+        )
     }
 
     /// The field may not be used under these conditions.
@@ -143,13 +170,23 @@ impl FieldError {
     /// The value has more than `max` bytes.
     pub fn too_long(field: &FieldPath<'_>, max: usize) -> Self {
         let bytes = if max == 1 { "byte" } else { "bytes" };
-        Self::new(FieldErrorType::TooLong, field, None, format!("may not be more than {max} {bytes}"))
+        Self::new(
+            FieldErrorType::TooLong,
+            field,
+            None,
+            format!("may not be more than {max} {bytes}"),
+        )
     }
 
     /// The value has more than `max` characters.
     pub fn too_long_characters(field: &FieldPath<'_>, max: usize) -> Self {
         let characters = if max == 1 { "character" } else { "characters" };
-        Self::new(FieldErrorType::TooLong, field, None, format!("may not be more than {max} {characters}"))
+        Self::new(
+            FieldErrorType::TooLong,
+            field,
+            None,
+            format!("may not be more than {max} {characters}"),
+        )
     }
 
     /// The list has more than `max` items.
@@ -220,17 +257,38 @@ mod tests {
         let path = FieldPath::root("spec.type");
         for (error, expected) in [
             (FieldError::required(&path, ""), "spec.type: Required value"),
-            (FieldError::invalid(&path, "x\"y", "bad"), r#"spec.type: Invalid value: "x\"y": bad"#),
-            (FieldError::invalid(&path, json!({"a": 1}), "bad"), r#"spec.type: Invalid value: {"a":1}: bad"#),
+            (
+                FieldError::invalid(&path, "x\"y", "bad"),
+                r#"spec.type: Invalid value: "x\"y": bad"#,
+            ),
+            (
+                FieldError::invalid(&path, json!({"a": 1}), "bad"),
+                r#"spec.type: Invalid value: {"a":1}: bad"#,
+            ),
             (
                 FieldError::not_supported(&path, "x", &["A", "B"]),
                 r#"spec.type: Unsupported value: "x": supported values: "A", "B""#,
             ),
-            (FieldError::too_long(&path, 63), "spec.type: Too long: may not be more than 63 bytes"),
-            (FieldError::too_many(&path, 3, 1), "spec.type: Too many: 3: must have at most 1 item"),
-            (FieldError::immutable(&path, Value::Null), "spec.type: Invalid value: null: field is immutable"),
-            (FieldError::forbidden(&path, "no"), "spec.type: Forbidden: no"),
-            (FieldError::duplicate(&path, "x"), r#"spec.type: Duplicate value: "x""#),
+            (
+                FieldError::too_long(&path, 63),
+                "spec.type: Too long: may not be more than 63 bytes",
+            ),
+            (
+                FieldError::too_many(&path, 3, 1),
+                "spec.type: Too many: 3: must have at most 1 item",
+            ),
+            (
+                FieldError::immutable(&path, Value::Null),
+                "spec.type: Invalid value: null: field is immutable",
+            ),
+            (
+                FieldError::forbidden(&path, "no"),
+                "spec.type: Forbidden: no",
+            ),
+            (
+                FieldError::duplicate(&path, "x"),
+                r#"spec.type: Duplicate value: "x""#,
+            ),
         ] {
             assert_eq!(error.to_string(), expected);
         }
@@ -240,8 +298,14 @@ mod tests {
     fn aggregate_says_each_once() {
         let path = FieldPath::root("a");
         let error = FieldError::required(&path, "");
-        assert_eq!(aggregate_message(&[error.clone(), error.clone()]), "a: Required value");
+        assert_eq!(
+            aggregate_message(&[error.clone(), error.clone()]),
+            "a: Required value"
+        );
         let other = FieldError::forbidden(&path, "");
-        assert_eq!(aggregate_message(&[error, other]), "[a: Required value, a: Forbidden]");
+        assert_eq!(
+            aggregate_message(&[error, other]),
+            "[a: Required value, a: Forbidden]"
+        );
     }
 }

@@ -21,22 +21,34 @@ enum Step<'a> {
 impl<'a> FieldPath<'a> {
     /// A path that begins with `name`; the empty name is the object itself, below which names come without a dot.
     pub const fn root(name: &'a str) -> FieldPath<'a> {
-        FieldPath { parent: None, step: Step::Name(name) }
+        FieldPath {
+            parent: None,
+            step: Step::Name(name),
+        }
     }
 
     /// The field `name` of this one; `name` may hold dots.
     pub const fn child(&'a self, name: &'a str) -> FieldPath<'a> {
-        FieldPath { parent: Some(self), step: Step::Name(name) }
+        FieldPath {
+            parent: Some(self),
+            step: Step::Name(name),
+        }
     }
 
     /// The element at `index` of this list.
     pub const fn index(&'a self, index: usize) -> FieldPath<'a> {
-        FieldPath { parent: Some(self), step: Step::Index(index) }
+        FieldPath {
+            parent: Some(self),
+            step: Step::Index(index),
+        }
     }
 
     /// The entry `key` of this map.
     pub const fn key(&'a self, key: &'a str) -> FieldPath<'a> {
-        FieldPath { parent: Some(self), step: Step::Key(key) }
+        FieldPath {
+            parent: Some(self),
+            step: Step::Key(key),
+        }
     }
 }
 
@@ -47,8 +59,9 @@ impl fmt::Display for FieldPath<'_> {
         }
         match self.step {
             Step::Name(name) => {
-                let below_root_object =
-                    self.parent.is_some_and(|p| p.parent.is_none() && matches!(p.step, Step::Name("")));
+                let below_root_object = self
+                    .parent
+                    .is_some_and(|p| p.parent.is_none() && matches!(p.step, Step::Name("")));
                 if self.parent.is_some() && !below_root_object {
                     f.write_str(".")?;
                 }

@@ -21,7 +21,9 @@ pub fn go_quote(text: &str) -> String {
             '\u{8}' => out.push_str("\\b"),
             '\u{b}' => out.push_str("\\v"),
             '\u{c}' => out.push_str("\\f"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => push(&mut out, format_args!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
+                push(&mut out, format_args!("\\x{:02x}", c as u32))
+            }
             c if is_printable(c) => out.push(c),
             c if (c as u32) < 0x10000 => push(&mut out, format_args!("\\u{:04x}", c as u32)),
             c => push(&mut out, format_args!("\\U{:08x}", c as u32)),
@@ -50,7 +52,8 @@ pub fn go_json(value: &Value) -> String {
 }
 
 fn push(out: &mut String, args: std::fmt::Arguments<'_>) {
-    out.write_fmt(args).expect("writing to a String does not fail");
+    out.write_fmt(args)
+        .expect("writing to a String does not fail");
 }
 
 // Go asks for Unicode's printable categories; what differs in practice are invisible spaces and format characters.
@@ -74,6 +77,9 @@ mod tests {
         ] {
             assert_eq!(go_quote(input), expected);
         }
-        assert_eq!(go_json(&serde_json::json!({"a": "<b>"})), r#"{"a":"\u003cb\u003e"}"#);
+        assert_eq!(
+            go_json(&serde_json::json!({"a": "<b>"})),
+            r#"{"a":"\u003cb\u003e"}"#
+        );
     }
 }

@@ -34,7 +34,11 @@ impl Status {
 fn sentence(request: &DeniedRequest<'_>) -> String {
     let user = go_quote(request.user);
     if request.resource.is_empty() {
-        return format!("User {user} cannot {} path {}", request.verb, go_quote(request.path));
+        return format!(
+            "User {user} cannot {} path {}",
+            request.verb,
+            go_quote(request.path)
+        );
     }
     let resource = match request.subresource {
         "" => go_quote(request.resource),
@@ -53,7 +57,9 @@ fn sentence(request: &DeniedRequest<'_>) -> String {
 
 // A browser must not take a path in the message for markup.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -76,7 +82,12 @@ mod tests {
             Status::access_denied(&request, "").message,
             r#"pods "web" is forbidden: User "jane" cannot get resource "pods/log" in API group "" in the namespace "prod""#
         );
-        request = DeniedRequest { resource: "", path: "/metrics", name: "", ..request };
+        request = DeniedRequest {
+            resource: "",
+            path: "/metrics",
+            name: "",
+            ..request
+        };
         assert_eq!(
             Status::access_denied(&request, "no rule").message,
             r#"forbidden: User "jane" cannot get path "/metrics": no rule"#
