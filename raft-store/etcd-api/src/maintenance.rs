@@ -1,0 +1,114 @@
+//! The Maintenance service. There is nothing to defragment; what is not there yet says so.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use tonic::{Request, Response, Status};
+use xebec_proto::etcdserverpb as pb;
+use xebec_proto::etcdserverpb::maintenance_server::Maintenance;
+
+use crate::error::status;
+use crate::front::{ETCD_VERSION, Front};
+
+fn not_yet(what: &str) -> Status {
+    Status::unimplemented(format!("{what} is not supported yet"))
+}
+
+#[tonic::async_trait]
+impl Maintenance for Front {
+    async fn alarm(
+        &self,
+        request: Request<pb::AlarmRequest>,
+    ) -> Result<Response<pb::AlarmResponse>, Status> {
+        if request.into_inner().action == pb::alarm_request::AlarmAction::Activate as i32 {
+            return Err(not_yet("raising alarms by hand"));
+        }
+        // No alarm is ever raised yet, so none is there to list or to disarm.
+        Ok(Response::new(pb::AlarmResponse {
+            header: self.current_header(),
+            alarms: Vec::new(),
+        }))
+    }
+
+    async fn status(
+        &self,
+        _: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        let status = self.store.status();
+        let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        Ok(Response::new(pb::StatusResponse {
+            header: self.current_header(),
+            version: ETCD_VERSION.to_owned(),
+            db_size: size(status.db_size),
+            leader: status.leader.unwrap_or(0),
+            raft_index: status.raft_index,
+            raft_term: status.raft_term,
+            raft_applied_index: status.raft_applied_index,
+            errors: Vec::new(),
+            db_size_in_use: size(status.db_size_in_use),
+            is_learner: status.is_learner,
+            storage_version: "3.6.0".to_owned(),
+        }))
+    }
+
+    async fn defragment(
+        &self,
+        _: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        tracing::info!("defragment was asked for: this store needs none and did nothing");
+        Ok(Response::new(pb::DefragmentResponse {
+            header: self.current_header(),
+        }))
+    }
+
+    async fn hash(
+        &self,
+        _: Request<pb::HashRequest>,
+    ) -> Result<Response<pb::HashResponse>, Status> {
+        let answer = self.store.hash_kv(0).await.map_err(status)?;
+        Ok(Response::new(pb::HashResponse {
+            header: self.header(answer.revision),
+            hash: answer.hash,
+        }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        let answer = self
+            .store
+            .hash_kv(request.into_inner().revision)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: self.header(answer.revision),
+            hash: answer.hash,
+            compact_revision: answer.compact_revision,
+            hash_revision: answer.hash_revision,
+        }))
+    }
+
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<pb::SnapshotResponse, Status>> + Send>>;
+
+    async fn snapshot(
+        &self,
+        _: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(not_yet("saving a snapshot"))
+    }
+
+    async fn move_leader(
+        &self,
+        _: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        Err(not_yet("moving leadership"))
+    }
+
+    async fn downgrade(
+        &self,
+        _: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        Err(not_yet("downgrading"))
+    }
+}
