@@ -20,7 +20,7 @@ mod service_account;
 mod storage_protection;
 mod taint_nodes;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use api_client::Client;
 use api_machinery::{ObjectExt, Status};
@@ -30,15 +30,15 @@ use crate::authz::Authorization;
 use crate::plugin::{Admission, Attributes, ObjectReader};
 use crate::rbac::RbacEscalation;
 
-pub use resource_quota::quota_status;
+pub use resource_quota::keep_quotas;
 
 /// What plugins are made from.
 #[derive(Clone)]
 pub struct AdmissionContext {
     pub reader: Arc<dyn ObjectReader>,
     pub authorization: Authorization,
-    /// Writes the status of quotas. Set when the API server can be called; until then quotas cannot be counted.
-    pub client: Arc<OnceLock<Client>>,
+    /// Writes the status of quotas; a superuser's.
+    pub client: Client,
 }
 
 type Row = fn(&AdmissionContext) -> Arc<dyn Admission>;
@@ -61,13 +61,7 @@ const PLUGINS: [Row; 20] = [
             reader: c.reader.clone(),
         })
     },
-    |c| {
-        let (reader, authorization) = (c.reader.clone(), c.authorization.clone());
-        Arc::new(node_restriction::NodeRestriction {
-            reader,
-            authorization,
-        })
-    },
+    node_restriction,
     |_| Arc::new(taint_nodes::TaintNodesByCondition),
     |c| {
         Arc::new(pod_security::PodSecurity {
@@ -131,6 +125,15 @@ const PLUGINS: [Row; 20] = [
         ))
     },
 ];
+
+/// NodeRestriction alone, for subresources that are answered outside the chain.
+pub(crate) fn node_restriction(context: &AdmissionContext) -> Arc<dyn Admission> {
+    let (reader, authorization) = (context.reader.clone(), context.authorization.clone());
+    Arc::new(node_restriction::NodeRestriction {
+        reader,
+        authorization,
+    })
+}
 
 /// All plugins, in order.
 pub fn admission_plugins(context: &AdmissionContext) -> Vec<Arc<dyn Admission>> {

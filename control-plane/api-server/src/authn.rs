@@ -20,8 +20,6 @@ use crate::pki::{ClientTrust, PeerCertificate};
 use crate::plugin::ObjectReader;
 use crate::tokens::{ServiceAccountTokens, TokenError, bootstrap_user};
 
-pub use impersonation::impersonated;
-
 use peer::JudgedPeers;
 
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";

@@ -24,7 +24,7 @@ use authority::Authority;
 use profile::Profile;
 
 pub use client_trust::{ClientCertificate, ClientTrust, PeerCertificate};
-pub use kubeconfig::kubeconfig;
+pub use kubeconfig::{cluster_info, kubeconfig};
 pub use signer::{CertificateUsage, CsrSummary, SignRequest, Signer, parse_csr};
 
 /// What the certificates must say about this server.
@@ -88,6 +88,7 @@ struct Shared {
     ca: Authority,
     front_proxy_ca: Authority,
     serving: tls::LiveCertificate,
+    kubelet_client: tls::LiveCertificate,
     /// One issuing at a time, so that a certificate always meets its key.
     issuing: Mutex<()>,
 }
@@ -100,12 +101,14 @@ impl Pki {
         let front_proxy_ca = Authority::load_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
         files::key_or_create(dir, "sa")?;
         let serving = ca.ensure(dir, &Profile::apiserver(config), SystemTime::now())?;
+        let kubelet_client = ca.ensure(dir, &Profile::kubelet_client(), SystemTime::now())?;
         let pki = Self(Arc::new(Shared {
             dir: dir.to_owned(),
             config: config.clone(),
             ca,
             front_proxy_ca,
             serving: tls::LiveCertificate::new(&serving)?,
+            kubelet_client: tls::LiveCertificate::new(&kubelet_client)?,
             issuing: Mutex::new(()),
         }));
         pki.renew(SystemTime::now())?;
@@ -120,11 +123,12 @@ impl Pki {
             ca,
             front_proxy_ca,
             serving,
+            kubelet_client,
             issuing,
         } = &*self.0;
         let _one = issuing.lock();
         serving.replace(&ca.ensure(dir, &Profile::apiserver(config), now)?)?;
-        ca.ensure(dir, &Profile::kubelet_client(), now)?;
+        kubelet_client.replace(&ca.ensure(dir, &Profile::kubelet_client(), now)?)?;
         ca.ensure(dir, &Profile::admin(), now)?;
         front_proxy_ca.ensure(dir, &Profile::front_proxy_client(), now)?;
         Ok(now + profile::LEAF_LIFETIME / 30)
@@ -182,9 +186,9 @@ impl Pki {
         files::read(&self.0.dir.join("sa.key"))
     }
 
-    /// How the API server shows itself to kubelets.
-    pub fn kubelet_client(&self) -> Result<KeyPairPem, PkiError> {
-        self.issue(&self.0.ca, &Profile::kubelet_client())
+    /// How the API server connects to kubelets: theirs must be a serving certificate of the cluster CA.
+    pub fn kubelet_tls_config(&self) -> Result<Arc<rustls::ClientConfig>, PkiError> {
+        tls::client_config(self.0.ca.der(), &self.0.kubelet_client)
     }
 
     /// How the API server shows itself to aggregated API servers.

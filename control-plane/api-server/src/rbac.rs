@@ -10,7 +10,7 @@ mod policy;
 mod reconcile;
 mod rule;
 
-pub use aggregation::aggregated_rules;
+pub use aggregation::{aggregate_cluster_roles, aggregated_rules};
 pub use bootstrap::{BootstrapObject, bootstrap_objects};
 pub(crate) use escalation::RbacEscalation;
 pub use policy::Rbac;

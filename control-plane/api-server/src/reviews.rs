@@ -3,6 +3,7 @@
 //! They are created like objects; the answer stands in their status. Knows nothing of HTTP.
 
 mod access;
+mod resources;
 
 use api_machinery::{ObjectExt, Status, StatusResult};
 use jiff::Timestamp;
@@ -12,6 +13,8 @@ use crate::authn::Authentication;
 use crate::authz::Authorization;
 use crate::identity::UserInfo;
 use crate::rbac::PolicyRule;
+
+pub(crate) use resources::review_resources;
 
 /// Answers reviews. Cheap to clone.
 #[derive(Clone)]
@@ -38,11 +41,6 @@ impl Reviews {
             authentication,
             authorization,
         }
-    }
-
-    /// Whether a kind is one of these.
-    pub fn is_review(kind: &str) -> bool {
-        HANDLERS.iter().any(|(name, _)| *name == kind)
     }
 
     /// Answers the review `object` of `user`: the same object with its status. `namespace` is that of the request.

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 
+use api_client::{Backend, Call, WatchStream};
 use api_machinery::Status;
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use bytes::Bytes;
+use futures::StreamExt;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use crate::authn::Authentication;
@@ -78,9 +82,8 @@ impl ObjectReader for Objects {
     }
 }
 
-/// Authentication over fresh certificates and keys, which are answered by nobody else.
-pub(crate) fn authentication(reader: Arc<Objects>) -> Authentication {
-    let directory = tempfile::tempdir().expect("directory");
+/// Fresh certificates in `directory`.
+pub(crate) fn pki(directory: &Path) -> Pki {
     let config = PkiConfig {
         node_name: "n".into(),
         advertise_address: Ipv4Addr::LOCALHOST.into(),
@@ -88,7 +91,13 @@ pub(crate) fn authentication(reader: Arc<Objects>) -> Authentication {
         cluster_domain: "cluster.local".into(),
         tls_sans: Vec::new(),
     };
-    let pki = Pki::load_or_create(directory.path(), &config).expect("certificates");
+    Pki::load_or_create(directory, &config).expect("certificates")
+}
+
+/// Authentication over fresh certificates and keys.
+pub(crate) fn authentication(reader: Arc<Objects>) -> Authentication {
+    let directory = tempfile::tempdir().expect("directory");
+    let pki = pki(directory.path());
     let key = SigningKey::from_pem(&pki.service_account_key().expect("key")).expect("key");
     let config = TokenConfig {
         issuer: "https://i".into(),
@@ -97,4 +106,28 @@ pub(crate) fn authentication(reader: Arc<Objects>) -> Authentication {
     };
     let tokens = ServiceAccountTokens::new(config, key, reader.clone());
     Authentication::new(pki.client_trust().expect("trust"), tokens, reader, true)
+}
+
+/// A [`Backend`] that takes every write and remembers it: path and body.
+#[derive(Default)]
+pub(crate) struct Calls(Mutex<Vec<(String, Value)>>);
+
+impl Calls {
+    /// What was written since the last time.
+    pub(crate) fn take(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+#[async_trait]
+impl Backend for Calls {
+    async fn call(&self, call: Call) -> Result<Bytes, Status> {
+        let body = serde_json::from_slice(&call.body).expect("JSON");
+        self.0.lock().push((call.path, body));
+        Ok(call.body)
+    }
+
+    fn watch(&self, _: &str, _: &str) -> Result<WatchStream, Status> {
+        Ok(futures::stream::pending().boxed())
+    }
 }

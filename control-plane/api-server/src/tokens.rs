@@ -7,6 +7,7 @@ mod bootstrap;
 mod claims;
 mod keys;
 mod request;
+mod resource;
 mod verify;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::plugin::ObjectReader;
 
 pub(crate) use bootstrap::bootstrap_user;
 pub use keys::{KeyError, SigningKey};
+pub(crate) use resource::TokenRequests;
 pub(crate) use verify::{TokenError, service_account_groups};
 
 use verify::VerifiedTokens;
@@ -30,6 +32,24 @@ pub struct TokenConfig {
     pub audiences: Vec<String>,
     /// Where others find the key set, e.g. `https://192.0.2.7:6443/openid/v1/jwks`.
     pub jwks_uri: String,
+}
+
+impl TokenConfig {
+    /// `/.well-known/openid-configuration`.
+    pub(crate) fn openid_configuration(&self, key: &SigningKey) -> Value {
+        json!({
+            "issuer": self.issuer,
+            "jwks_uri": self.jwks_uri,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [key.algorithm_name()],
+        })
+    }
+
+    /// `/openid/v1/jwks`.
+    pub(crate) fn key_set(key: &SigningKey) -> Value {
+        json!({"keys": [key.jwk()]})
+    }
 }
 
 /// The service-account tokens of this cluster. Cheap to clone.
@@ -51,22 +71,6 @@ impl ServiceAccountTokens {
             reader,
             verified: VerifiedTokens::default(),
         }))
-    }
-
-    /// `/.well-known/openid-configuration`.
-    pub fn openid_configuration(&self) -> Value {
-        json!({
-            "issuer": self.0.config.issuer,
-            "jwks_uri": self.0.config.jwks_uri,
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [self.0.key.algorithm_name()],
-        })
-    }
-
-    /// `/openid/v1/jwks`.
-    pub fn key_set(&self) -> Value {
-        json!({"keys": [self.0.key.jwk()]})
     }
 
     /// The audiences of the API server.

@@ -3,12 +3,13 @@
 //! The count stands in each quota's status and is written with its resourceVersion, so that two servers never hand out
 //! the same remainder. Runs last: what other plugins refuse must not be counted.
 
+mod controller;
 mod count;
 mod scope;
 mod usage;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use api_client::{Client, Verb};
 use api_machinery::{ObjectExt, Quantity, Status};
@@ -20,7 +21,7 @@ use super::forbid;
 use super::pod_resources::{ResourceList, add, quantities};
 use crate::plugin::{Admission, Attributes, ObjectReader, Operation};
 
-pub use count::quota_status;
+pub use controller::keep_quotas;
 
 /// Namespaces that are counted at the same time; the lock only spares conflicts, the write decides.
 const LOCKS: usize = 64;
@@ -35,13 +36,13 @@ const IGNORED: [(&str, &str); 3] = [
 
 pub(super) struct ResourceQuota {
     reader: Arc<dyn ObjectReader>,
-    client: Arc<OnceLock<Client>>,
+    client: Client,
     locks: Box<[Mutex<()>]>,
     hasher: RandomState,
 }
 
 impl ResourceQuota {
-    pub(super) fn new(reader: Arc<dyn ObjectReader>, client: Arc<OnceLock<Client>>) -> Self {
+    pub(super) fn new(reader: Arc<dyn ObjectReader>, client: Client) -> Self {
         let locks = std::iter::repeat_with(Mutex::default).take(LOCKS).collect();
         Self {
             reader,
@@ -99,16 +100,12 @@ impl ResourceQuota {
     }
 
     async fn write(&self, quota: &Value) -> Result<(), Status> {
-        let client = self
-            .client
-            .get()
-            .ok_or_else(|| Status::service_unavailable("quotas cannot be counted yet"))?;
         let path = format!(
             "/api/v1/namespaces/{}/resourcequotas/{}/status",
             quota.namespace(),
             quota.name()
         );
-        client
+        self.client
             .raw(
                 Verb::Put,
                 path,

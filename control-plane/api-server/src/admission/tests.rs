@@ -1,14 +1,17 @@
 //! Every plugin as a table: an object in, the changed object or the refusal out.
 
+use api_client::User;
 use jiff::Timestamp;
 
 use super::*;
 use crate::identity::UserInfo;
 use crate::plugin::Operation;
-use crate::testing::Objects;
+use crate::testing::{Calls, Objects};
 
 struct Cluster {
     objects: Arc<Objects>,
+    calls: Arc<Calls>,
+    dry_run: bool,
     plugins: Vec<Arc<dyn Admission>>,
     user: UserInfo,
 }
@@ -24,10 +27,11 @@ impl Cluster {
             "serviceaccounts",
             json!({"metadata": {"namespace": "a", "name": "default"}}),
         );
+        let calls = Arc::new(Calls::default());
         let context = AdmissionContext {
             reader: objects.clone(),
             authorization: Authorization::new(objects.clone()),
-            client: Arc::default(),
+            client: Client::new(calls.clone(), User::component("system:apiserver")),
         };
         let user = UserInfo {
             name: "jane".into(),
@@ -35,6 +39,8 @@ impl Cluster {
         };
         Self {
             objects,
+            calls,
+            dry_run: true,
             plugins: admission_plugins(&context),
             user,
         }
@@ -65,7 +71,7 @@ impl Cluster {
             object: Some(object),
             old: old.map(Arc::new),
             user: Arc::new(self.user.clone()),
-            dry_run: true,
+            dry_run: self.dry_run,
             options: Value::Null,
             warnings: Vec::new(),
         };
@@ -297,7 +303,7 @@ async fn limits_are_set_and_kept() {
 
 #[tokio::test]
 async fn quotas_are_counted() {
-    let cluster = Cluster::new();
+    let mut cluster = Cluster::new();
     let quota = |hard: Value, used: Value| {
         json!({
             "metadata": {"namespace": "a", "name": "q"}, "spec": {"hard": hard},
@@ -321,6 +327,18 @@ async fn quotas_are_counted() {
         .write("pods", pod(asking("500m")), None)
         .await
         .expect("fits");
+    assert_eq!(cluster.calls.take(), [], "a dry run counts nothing");
+    cluster.dry_run = false;
+    cluster
+        .write("pods", pod(asking("500m")), None)
+        .await
+        .expect("fits");
+    let written = cluster.calls.take();
+    assert_eq!(written[0].0, "/api/v1/namespaces/a/resourcequotas/q/status");
+    assert_eq!(
+        written[0].1["status"],
+        json!({"hard": hard, "used": {"pods": "1", "requests.cpu": "500m"}})
+    );
     let reason = "pods \"p\" is forbidden: exceeded quota: q, requested: requests.cpu=1500m, used: requests.cpu=0, limited: requests.cpu=1";
     cluster.refused("pods", pod(asking("1500m")), reason).await;
     let mut running = pod(asking("500m"));

@@ -5,13 +5,13 @@ use http::HeaderMap;
 
 use super::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, add_group, peer};
 use crate::authz::{AccessQuery, Authorization};
-use crate::identity::UserInfo;
+use crate::identity::{Impersonation, UserInfo};
 use crate::tokens::service_account_groups;
 
 const GROUP: &str = "authentication.k8s.io";
 
 /// The user that `user` asks to be, if it asks and may; `None` if it does not ask.
-pub fn impersonated(
+pub(super) fn impersonated(
     authorization: &Authorization,
     user: &UserInfo,
     headers: &HeaderMap,
@@ -104,4 +104,14 @@ pub fn impersonated(
         add_group(&mut other, AUTHENTICATED);
     }
     Ok(Some(other))
+}
+
+impl Impersonation for Authorization {
+    fn impersonate(
+        &self,
+        user: &UserInfo,
+        headers: &HeaderMap,
+    ) -> Result<Option<UserInfo>, Status> {
+        impersonated(self, user, headers)
+    }
 }

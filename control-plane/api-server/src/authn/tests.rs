@@ -5,6 +5,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
+use super::impersonation::impersonated;
 use super::*;
 use crate::authz::Authorization;
 use crate::pki::{KeyPairPem, Pki, PkiConfig};

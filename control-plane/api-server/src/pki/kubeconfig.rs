@@ -41,3 +41,22 @@ preferences: {{}}
 "
     )
 }
+
+/// The kubeconfig of `kube-public/cluster-info`: where the cluster is and how to trust it, without a user.
+pub fn cluster_info(server_url: &str, ca_pem: &str) -> String {
+    let ca = STANDARD.encode(ca_pem);
+    format!(
+        "apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: {ca}
+    server: {server_url}
+  name: \"\"
+contexts: null
+current-context: \"\"
+kind: Config
+preferences: {{}}
+users: null
+"
+    )
+}

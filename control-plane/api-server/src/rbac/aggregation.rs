@@ -1,12 +1,16 @@
 //! Aggregated ClusterRoles: their rules are those of the roles that their selectors choose. The controller calls this
 //! for every role with an `aggregationRule` and writes what it answers.
 
+mod controller;
+
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::PolicyRule;
 use super::policy::rules_in;
+
+pub use controller::aggregate_cluster_roles;
 
 /// The rules that `role` should have, given all ClusterRoles; none if it is not aggregated or has them already.
 pub fn aggregated_rules(role: &Value, all: &[Arc<Value>]) -> Option<Vec<PolicyRule>> {

@@ -140,7 +140,8 @@ async fn requests_are_validated() {
 #[test]
 fn keys_are_published() {
     let (_, tokens) = tokens();
-    let key = &tokens.key_set()["keys"][0];
+    let shared = &tokens.0;
+    let key = &TokenConfig::key_set(&shared.key)["keys"][0];
     assert_eq!(
         (
             key["alg"].as_str(),
@@ -150,7 +151,7 @@ fn keys_are_published() {
         (Some("ES256"), Some("sig"), Some("EC"))
     );
     assert_eq!(
-        tokens.openid_configuration()["id_token_signing_alg_values_supported"],
+        shared.config.openid_configuration(&shared.key)["id_token_signing_alg_values_supported"],
         json!(["ES256"])
     );
 }

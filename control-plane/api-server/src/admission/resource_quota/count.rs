@@ -8,7 +8,7 @@ use crate::admission::pod_resources::{ResourceList, add, quantities};
 use crate::plugin::ObjectReader;
 
 /// Kinds with more to count than their objects.
-const MEASURED: [&str; 7] = [
+pub(super) const MEASURED: [&str; 7] = [
     "pods",
     "services",
     "persistentvolumeclaims",
@@ -55,7 +55,7 @@ pub(super) fn usage(reader: &dyn ObjectReader, quota: &Value) -> ResourceList {
 }
 
 /// The status that a quota should have by the caches; none if it has it.
-pub fn quota_status(reader: &dyn ObjectReader, quota: &Value) -> Option<Value> {
+pub(super) fn quota_status(reader: &dyn ObjectReader, quota: &Value) -> Option<Value> {
     let used = usage(reader, quota);
     let held = quantities(quota.field(&["status", "used"]));
     if held == used && quota["status"]["hard"] == quota["spec"]["hard"] {
