@@ -3,10 +3,17 @@
 //! This file is the crate's face. The store knows bytes, revisions and leases; it must not know Kubernetes, nor
 //! gRPC (a front translates). No type of openraft or RocksDB leaves this crate.
 
+mod codec;
+mod command;
 mod config;
+mod data_dir;
+mod engine;
 mod error;
 pub mod limits;
+mod log;
 mod metrics;
+mod mvcc;
+mod raft;
 mod store;
 mod types;
 mod watch;

@@ -28,10 +28,10 @@ pub const LOG_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 pub const LOG_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Purged segments kept for reuse, so that appends overwrite allocated blocks.
 pub const LOG_SPARE_SEGMENTS: usize = 1;
-/// Log entries after which the state is flushed and the log before it may go.
-pub const LOG_ENTRIES_PER_CHECKPOINT: u64 = 50_000;
+/// Log segments after which the state is flushed and the log before it may go.
+pub const LOG_SEGMENTS_PER_CHECKPOINT: usize = 4;
 /// Log entries kept behind a checkpoint for members that lag.
-pub const LOG_ENTRIES_KEPT: u64 = 1_000;
+pub const LOG_ENTRIES_KEPT: u64 = 200;
 
 /// Events kept in memory for watchers that start slightly in the past: bytes of keys and values.
 pub const WATCH_RING_BYTES: usize = 4 * 1024 * 1024;
@@ -56,3 +56,5 @@ pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Default election timeout (etcd's default).
 pub const ELECTION_TIMEOUT: Duration = Duration::from_millis(1000);
+/// Linearizable reads that may wait for a round; further ones wait to be let in.
+pub const MAX_QUEUED_READS: usize = 16_384;

@@ -1,101 +1,254 @@
-//! The store's handle: what callers hold.
+//! The store's handle: checks a request, then reads the view or proposes a command.
+//!
+//! Here the parts meet (`open`); rules of the data model are in `mvcc`, of agreement in `raft`.
+
+mod compaction;
+mod leases;
+pub(crate) mod lessor;
+mod open;
+pub(crate) mod proposals;
+pub(crate) mod read_index;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use tokio::sync::watch::Receiver;
 
+use crate::command::{Command, Outcome, size_hint};
+use crate::data_dir::DataDir;
+use crate::engine::Engine;
+use crate::mvcc::{hash, range, txn, validate};
+use crate::raft::{Applied, Node};
+use crate::watch::Hub;
 use crate::*;
+use lessor::Lessor;
+use proposals::Proposals;
+use read_index::ReadIndex;
 
 /// One member of the store. Cheap to clone; the last clone that goes away stops it.
-#[derive(Clone, Debug)]
-pub struct Store {}
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node: Node,
+    view: Arc<ArcSwap<Applied>>,
+    engine: Arc<Engine>,
+    proposals: Arc<Proposals>,
+    read_index: ReadIndex,
+    hub: Arc<Hub>,
+    lessor: Arc<Lessor>,
+    leadership: Receiver<Leadership>,
+    cleaned: Receiver<i64>,
+    metrics: Metrics,
+    config: Config,
+    data_dir: DataDir,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("data_dir", &self.inner.config.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.hub.close();
+        self.proposals.close();
+    }
+}
 
 impl Store {
     /// Opens or creates the member in `config.data_dir` and returns once it may serve: after replay of everything
     /// that was committed, and, as the only member, as leader.
-    pub async fn open(_config: Config) -> Result<Store, OpenError> {
-        Err(OpenError::State("not built yet".into()))
+    pub async fn open(config: Config) -> Result<Store, OpenError> {
+        open::open(config).await
     }
+
     /// Reads keys; linearizable unless `serializable`.
-    pub async fn range(&self, _request: RangeRequest) -> Result<RangeResponse, Error> {
-        Err(Error::Stopped)
+    pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        validate::range(&request)?;
+        if !request.serializable {
+            self.inner.read_index.wait().await?;
+        }
+        self.range_serializable(&request)
     }
+
     /// Reads keys from this member's state as it is, on the calling thread.
-    pub fn range_serializable(&self, _request: &RangeRequest) -> Result<RangeResponse, Error> {
-        Err(Error::Stopped)
+    pub fn range_serializable(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
+        validate::range(request)?;
+        let view = self.inner.view.load();
+        Ok(range::range(&view.snapshot, view.horizon, request)?)
     }
+
     /// Runs a transaction. One that cannot write is answered as a read.
-    pub async fn txn(&self, _request: TxnRequest) -> Result<TxnResponse, Error> {
-        Err(Error::Stopped)
+    pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
+        validate::txn(&request, self.inner.config.max_txn_ops)?;
+        if request.fence.is_none() && txn::is_read_only(&request) {
+            if !txn::is_serializable(&request) {
+                self.inner.read_index.wait().await?;
+            }
+            let view = self.inner.view.load();
+            return Ok(txn::read_only(&view.snapshot, view.horizon, &request)?);
+        }
+        match self.propose(Command::Txn(request)).await? {
+            Outcome::Txn(response) => Ok(response),
+            other => unreachable!("a transaction was answered by {other:?}"),
+        }
     }
-    pub async fn put(&self, _request: PutRequest) -> Result<PutResponse, Error> {
-        Err(Error::Stopped)
+
+    pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
+        validate::put(&request)?;
+        match self.propose(Command::Put(request)).await? {
+            Outcome::Put(response) => Ok(response),
+            other => unreachable!("a put was answered by {other:?}"),
+        }
     }
+
     pub async fn delete_range(
         &self,
-        _request: DeleteRangeRequest,
+        request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Error> {
-        Err(Error::Stopped)
+        validate::delete_range(&request)?;
+        match self.propose(Command::DeleteRange(request)).await? {
+            Outcome::DeleteRange(response) => Ok(response),
+            other => unreachable!("a delete was answered by {other:?}"),
+        }
     }
-    /// Forgets history before `revision`; with `physical` waits until the space is given up.
-    pub async fn compact(&self, _revision: i64, _physical: bool) -> Result<CompactResponse, Error> {
-        Err(Error::Stopped)
+
+    /// Forgets history before `revision`; with `physical` waits until its rows are removed.
+    pub async fn compact(&self, revision: i64, physical: bool) -> Result<CompactResponse, Error> {
+        let response = match self.propose(Command::Compact { revision }).await? {
+            Outcome::Compact(response) => response,
+            other => unreachable!("a compaction was answered by {other:?}"),
+        };
+        if physical {
+            let mut cleaned = self.inner.cleaned.clone();
+            cleaned
+                .wait_for(|floor| *floor >= revision)
+                .await
+                .map_err(|_| Error::Stopped)?;
+        }
+        Ok(response)
     }
-    pub async fn lease_grant(
-        &self,
-        _request: LeaseGrantRequest,
-    ) -> Result<LeaseGrantResponse, Error> {
-        Err(Error::Stopped)
+
+    async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+        if size_hint(&command) > self.inner.config.max_request_bytes {
+            return Err(Error::RequestTooLarge);
+        }
+        self.inner.proposals.propose(command).await
     }
-    /// Ends a lease and deletes its keys, in one revision.
-    pub async fn lease_revoke(&self, _id: i64) -> Result<LeaseRevokeResponse, Error> {
-        Err(Error::Stopped)
-    }
-    /// Renews a lease; answers `ttl` 0 if there is none.
-    pub async fn lease_keep_alive(&self, _id: i64) -> Result<LeaseKeepAliveResponse, Error> {
-        Err(Error::Stopped)
-    }
-    pub async fn lease_time_to_live(
-        &self,
-        _id: i64,
-        _keys: bool,
-    ) -> Result<LeaseTimeToLiveResponse, Error> {
-        Err(Error::Stopped)
-    }
-    pub async fn lease_leases(&self) -> Result<LeaseLeasesResponse, Error> {
-        Err(Error::Stopped)
-    }
+
     /// ReadIndex: a revision at least as new as every write acknowledged before the call, applied on this member.
     pub async fn read_index(&self) -> Result<i64, Error> {
-        Err(Error::Stopped)
+        self.inner.read_index.wait().await?;
+        Ok(self.revision())
     }
+
     /// The revision this member has applied.
     pub fn revision(&self) -> i64 {
-        1
+        self.inner.view.load().horizon.revision
     }
+
     /// The floor of history: reads below it fail, 0 if nothing was compacted.
     pub fn compacted_revision(&self) -> i64 {
-        0
+        self.inner.view.load().horizon.compacted
     }
-    /// Follows the applied revision (after its events were handed to the watchers).
+
+    /// Follows the applied revision, each after its events were handed to the watchers' queues.
     pub fn applied(&self) -> Receiver<i64> {
-        unreachable!("no store can be opened yet")
+        self.inner.hub.dispatched()
     }
+
     /// Follows who leads.
     pub fn leadership(&self) -> Receiver<Leadership> {
-        unreachable!("no store can be opened yet")
+        self.inner.leadership.clone()
     }
+
     /// Starts watching. A start before the floor fails with `Compacted`.
-    pub fn watch(&self, _request: WatchRequest) -> Result<Watcher, Error> {
-        Err(Error::Stopped)
+    pub fn watch(&self, mut request: WatchRequest) -> Result<Watcher, Error> {
+        if request.range.key.is_empty() {
+            // As etcd: an empty key means the smallest.
+            request.range.key = KeyRange::all().key;
+        }
+        if let RangeEnd::Before(end) = &request.range.end
+            && *end <= request.range.key
+        {
+            return Err(Error::EmptyWatchRange);
+        }
+        let compact_revision = self.compacted_revision();
+        if request.start_revision < 0 || (1..compact_revision).contains(&request.start_revision) {
+            return Err(Error::Compacted { compact_revision });
+        }
+        Ok(Watcher::new(
+            self.inner.hub.clone(),
+            self.inner.view.clone(),
+            request,
+        ))
     }
-    pub fn status(&self) -> Status {
-        Status::default()
-    }
+
     /// Hash of keys and history at `revision` (0 = newest).
-    pub async fn hash_kv(&self, _revision: i64) -> Result<HashKvResponse, Error> {
-        Err(Error::Stopped)
+    pub async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Error> {
+        let view = self.inner.view.load_full();
+        let hash = tokio::task::spawn_blocking(move || {
+            hash::hash_kv(&view.snapshot, view.horizon, revision)
+        });
+        Ok(hash.await.map_err(|_| Error::Stopped)??)
     }
+
+    pub fn status(&self) -> Status {
+        let view = self.inner.view.load();
+        let metrics = self.inner.node.raft.metrics();
+        let metrics = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics);
+        let leadership = *self.inner.leadership.borrow();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<u64> = membership.voter_ids().collect();
+        let members = membership.nodes().map(|(id, info)| Member {
+            id: *id,
+            name: info.name.clone(),
+            peer_urls: info.peer_urls.clone(),
+            client_urls: info.client_urls.clone(),
+            is_learner: !voters.contains(id),
+        });
+        let identity = self.inner.data_dir.identity;
+        let (db_size, db_size_in_use) = self.inner.engine.size();
+        Status {
+            cluster_id: identity.cluster_id,
+            member_id: identity.member_id,
+            leader: leadership.leader,
+            is_learner: !voters.contains(&identity.member_id),
+            raft_term: leadership.term,
+            raft_index: metrics.last_log_index.unwrap_or(0),
+            raft_applied_index: view.log_id.map_or(0, |id| id.index),
+            revision: view.horizon.revision,
+            compacted_revision: view.horizon.compacted,
+            db_size,
+            db_size_in_use,
+            members: members.collect(),
+        }
+    }
+
+    /// The store's metrics, to be registered with whoever serves them.
     pub fn metrics(&self) -> &Metrics {
-        unreachable!("no store can be opened yet")
+        &self.inner.metrics
     }
-    /// Stops the member; what was acknowledged is safe with or without it.
-    pub async fn shutdown(&self) {}
+
+    /// Stops the member and waits until its thread has ended. What was acknowledged is safe with or without it.
+    pub async fn shutdown(&self) {
+        self.inner.hub.close();
+        self.inner.node.stop().await;
+        let engine = self.inner.engine.clone();
+        // Spares the next start the replay.
+        match tokio::task::spawn_blocking(move || engine.flush()).await {
+            Ok(Ok(())) => {}
+            other => tracing::warn!(
+                ?other,
+                "the state was not flushed; the next start replays the log"
+            ),
+        }
+    }
 }

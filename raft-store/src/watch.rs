@@ -1,18 +1,14 @@
-//! Watchers.
-use crate::{WatchBatch, WatchError};
+//! Watching: from applied changes to each watcher, in order, nothing lost, nobody held up.
+//!
+//! `ring` keeps recent revisions, `index` finds who is concerned, `hub` hands out, `history` reads what is older,
+//! `watcher` is the receiving end. Must not know Raft.
 
-/// Delivers the changes of a range, in order, each exactly once.
-#[derive(Debug)]
-pub struct Watcher {}
+mod history;
+mod hub;
+mod index;
+mod queue;
+mod ring;
+mod watcher;
 
-impl Watcher {
-    /// The next batch; waits until there is one. Cancel-safe.
-    pub async fn next(&mut self) -> Result<WatchBatch, WatchError> {
-        Err(WatchError::Closed)
-    }
-
-    /// The revision up to which `next` has returned every event, or `None` while events are still waiting.
-    pub fn progress(&self) -> Option<i64> {
-        None
-    }
-}
+pub use hub::Hub;
+pub use watcher::Watcher;

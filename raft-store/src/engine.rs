@@ -1,0 +1,249 @@
+//! The state on disk: RocksDB behind the core's `Read`, without a write-ahead log (the Raft log is one).
+//!
+//! All families flush together, so that after a crash they are of one moment: that of the applied index among them.
+//! Must not know revisions or Raft.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rocksdb::{
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor,
+    CompactOptions, DB, DBCompressionType, FlushOptions, Options, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteOptions,
+};
+use self_cell::self_cell;
+
+use crate::limits;
+use crate::mvcc::engine::{EngineError, Family, Read, Step, Visit, WriteSet};
+
+/// The open database.
+pub struct Engine {
+    db: DB,
+    write_options: WriteOptions,
+}
+
+type DbSnapshot<'a> = SnapshotWithThreadMode<'a, DB>;
+
+self_cell!(
+    /// A consistent view of one moment, with what keeps it alive.
+    pub struct Snapshot {
+        owner: Arc<Engine>,
+        #[covariant]
+        dependent: DbSnapshot,
+    }
+);
+
+fn failed(error: rocksdb::Error) -> EngineError {
+    EngineError::Io(error.to_string())
+}
+
+impl Engine {
+    /// Opens or creates the database in `path`.
+    pub fn open(path: &Path, block_cache_bytes: usize) -> Result<Self, EngineError> {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_atomic_flush(true);
+        options.set_max_background_jobs(2);
+        options.set_max_open_files(256);
+        options.set_keep_log_file_num(2);
+        options.set_max_total_wal_size(1);
+        options.set_avoid_unnecessary_blocking_io(true);
+        options.set_use_fsync(false);
+        // Paranoid about files, not about every memtable row.
+        options.set_paranoid_checks(true);
+        let cache = Cache::new_lru_cache(block_cache_bytes);
+        let families = Family::ALL.map(|family| {
+            let options = family_options(family, &cache);
+            ColumnFamilyDescriptor::new(family.name(), options)
+        });
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(failed)?;
+        let mut write_options = WriteOptions::default();
+        write_options.disable_wal(true);
+        Ok(Self { db, write_options })
+    }
+
+    fn family(&self, family: Family) -> &ColumnFamily {
+        self.db
+            .cf_handle(family.name())
+            .expect("every family was opened")
+    }
+
+    /// Writes a batch atomically and empties it.
+    pub fn commit(&self, writes: &mut WriteSet) -> Result<(), EngineError> {
+        let mut batch = WriteBatch::default();
+        for family in Family::ALL {
+            let handle = self.family(family);
+            for (key, change) in writes.family(family) {
+                match change {
+                    Some(value) => batch.put_cf(handle, key, value),
+                    None => batch.delete_cf(handle, key),
+                }
+            }
+        }
+        writes.clear();
+        self.db
+            .write_opt(batch, &self.write_options)
+            .map_err(failed)
+    }
+
+    /// Makes everything written so far durable.
+    pub fn flush(&self) -> Result<(), EngineError> {
+        let handles: Vec<_> = Family::ALL
+            .iter()
+            .map(|family| self.family(*family))
+            .collect();
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db.flush_cfs_opt(&handles, &options).map_err(failed)
+    }
+
+    /// Gives back the space of removed rows.
+    pub fn compact(&self) {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::IfHaveCompactionFilter);
+        for family in Family::ALL {
+            self.db.compact_range_cf_opt(
+                self.family(family),
+                None::<&[u8]>,
+                None::<&[u8]>,
+                &options,
+            );
+        }
+    }
+
+    /// Bytes on disk, and an estimate of the live bytes among them.
+    pub fn size(&self) -> (u64, u64) {
+        let sum = |property: &str| {
+            let values = Family::ALL.iter().map(|family| {
+                let value = self
+                    .db
+                    .property_int_value_cf(self.family(*family), property);
+                value.ok().flatten().unwrap_or(0)
+            });
+            values.sum()
+        };
+        let memory: u64 = sum("rocksdb.cur-size-all-mem-tables");
+        let files: u64 = sum("rocksdb.total-sst-files-size");
+        let live: u64 = sum("rocksdb.estimate-live-data-size");
+        (files + memory, (live + memory).min(files + memory))
+    }
+}
+
+fn family_options(family: Family, cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(5);
+    table.set_block_size(8 * 1024);
+    if family == Family::Current {
+        table.set_bloom_filter(10.0, false);
+    }
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(limits::WRITE_BUFFER_BYTES);
+    options.set_arena_block_size(128 * 1024);
+    options.set_max_write_buffer_number(6);
+    options.set_target_file_size_base(16 * 1024 * 1024);
+    options.set_max_bytes_for_level_base(64 * 1024 * 1024);
+    // Slow down late: apply must not stand still while a slow disk takes the flushes.
+    options.set_level_zero_slowdown_writes_trigger(40);
+    options.set_level_zero_stop_writes_trigger(80);
+    options
+}
+
+fn get(
+    engine: &Engine,
+    options: &ReadOptions,
+    family: Family,
+    key: &[u8],
+) -> Result<Option<Bytes>, EngineError> {
+    let found = engine
+        .db
+        .get_pinned_cf_opt(engine.family(family), key, options)
+        .map_err(failed)?;
+    Ok(found.map(|pinned| Bytes::copy_from_slice(&pinned)))
+}
+
+fn scan(
+    engine: &Engine,
+    mut options: ReadOptions,
+    family: Family,
+    start: &[u8],
+    end: Option<&[u8]>,
+    visit: &mut Visit<'_>,
+) -> Result<(), EngineError> {
+    if let Some(end) = end {
+        if end <= start {
+            return Ok(());
+        }
+        options.set_iterate_upper_bound(end);
+    }
+    let mut rows = engine
+        .db
+        .raw_iterator_cf_opt(engine.family(family), options);
+    rows.seek(start);
+    while let Some((key, value)) = rows.item() {
+        match visit(key, value)? {
+            Step::Next => rows.next(),
+            Step::Seek(to) => rows.seek(to),
+            Step::Stop => return Ok(()),
+        }
+    }
+    rows.status().map_err(failed)
+}
+
+impl Read for Engine {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        get(self, &ReadOptions::default(), family, key)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), EngineError> {
+        scan(self, ReadOptions::default(), family, start, end, visit)
+    }
+}
+
+impl Snapshot {
+    /// A view of this moment.
+    pub fn take(engine: &Arc<Engine>) -> Self {
+        Snapshot::new(engine.clone(), |engine| engine.db.snapshot())
+    }
+
+    fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(self.borrow_dependent());
+        options
+    }
+}
+
+impl Read for Snapshot {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        get(self.borrow_owner(), &self.options(), family, key)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), EngineError> {
+        scan(
+            self.borrow_owner(),
+            self.options(),
+            family,
+            start,
+            end,
+            visit,
+        )
+    }
+}

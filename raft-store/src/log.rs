@@ -1,0 +1,13 @@
+//! The Raft log on disk: append-only segments, one flusher thread, one `fdatasync` for all that waits (group commit).
+//!
+//! `record` is the format, `segment` the files, `recover` what a start finds, `flusher` the only writer, `storage`
+//! the face towards openraft. Must not know what the entries mean.
+
+mod flusher;
+mod record;
+mod recover;
+mod segment;
+mod state;
+mod storage;
+
+pub use storage::LogStorage;

@@ -1,0 +1,301 @@
+//! The one thread that writes the log: takes all that is queued, writes it once, syncs once, tells all who wait.
+//!
+//! A write or sync that fails ends the process: after a failed `fsync` nobody knows what is on disk, so it is never
+//! tried again.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use openraft::storage::IOFlushed;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::record::{Record, seal};
+use super::segment::{Directory, Segment};
+use super::state::{Position, State};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::raft::{LogId, TypeConfig};
+
+/// Records that wait to be written, in order.
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    records: Vec<Queued>,
+    waiters: Vec<Waiter>,
+    /// Something waits: write now (else the records go along with the next that does).
+    due: bool,
+    stopping: bool,
+}
+
+struct Queued {
+    len: usize,
+    effect: Effect,
+}
+
+/// What a record changes in the positions once written.
+enum Effect {
+    None,
+    Entry(u64),
+    Truncate(Option<LogId>),
+    Purge,
+}
+
+/// Who is told when everything queued before is durable.
+pub enum Waiter {
+    Append(IOFlushed<TypeConfig>),
+    Vote(oneshot::Sender<()>),
+}
+
+impl Waiter {
+    fn complete(self) {
+        match self {
+            Waiter::Append(callback) => callback.io_completed(Ok(())),
+            // Whoever asked may have gone.
+            Waiter::Vote(sender) => drop(sender.send(())),
+        }
+    }
+}
+
+/// What the log's users and the flusher share.
+pub struct Shared {
+    pub state: Mutex<State>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    member: u64,
+    /// Told when enough segments have piled up that the state should be flushed and the log purged.
+    checkpoint_due: Arc<tokio::sync::Notify>,
+    metrics: Metrics,
+}
+
+impl Shared {
+    pub fn new(
+        state: State,
+        member: u64,
+        metrics: Metrics,
+        checkpoint_due: Arc<tokio::sync::Notify>,
+    ) -> Self {
+        Self {
+            state: Mutex::new(state),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            member,
+            checkpoint_due,
+            metrics,
+        }
+    }
+
+    /// Queues records, and a waiter for them all. Without one they are written with the next that has.
+    pub fn enqueue(&self, records: impl Iterator<Item = Record>, waiter: Option<Waiter>) {
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        // The state changes under the queue's lock, so that both see one order.
+        let mut state = self.state.lock();
+        for record in records {
+            let len = record.encode(&mut queue.bytes);
+            let effect = match record {
+                Record::Entry(entry) => {
+                    let index = entry.log_id.index;
+                    state.append(entry, len);
+                    Effect::Entry(index)
+                }
+                Record::TruncatedAfter(id) => {
+                    state.truncate_after(id);
+                    Effect::Truncate(id)
+                }
+                Record::Purged(id) => {
+                    state.purge(id);
+                    Effect::Purge
+                }
+                Record::Vote(vote) => {
+                    state.vote = Some(vote);
+                    Effect::None
+                }
+                Record::Committed(id) => {
+                    state.committed = id;
+                    Effect::None
+                }
+                Record::Opened { .. } | Record::Closed => Effect::None,
+            };
+            queue.records.push(Queued { len, effect });
+        }
+        drop(state);
+        if let Some(waiter) = waiter {
+            queue.waiters.push(waiter);
+            queue.due = true;
+            self.wake.notify_one();
+        }
+    }
+
+    /// Lets the flusher finish what is queued and end.
+    pub fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.wake.notify_one();
+    }
+}
+
+/// The flusher's own state.
+pub struct Flusher {
+    pub shared: Arc<Shared>,
+    pub directory: Directory,
+    pub active: Option<(Segment, u64)>,
+    pub next_number: u64,
+    /// Segments on disk, ascending.
+    pub segments: Vec<u64>,
+}
+
+impl Flusher {
+    /// Runs until told to stop.
+    pub fn run(mut self) {
+        let mut batch = Queue::default();
+        loop {
+            {
+                let mut queue = self.shared.queue.lock();
+                while !queue.due && !queue.stopping {
+                    self.shared.wake.wait(&mut queue);
+                }
+                if !queue.due && queue.bytes.is_empty() {
+                    return;
+                }
+                std::mem::swap(&mut *queue, &mut batch);
+                queue.stopping = batch.stopping;
+            }
+            if let Err(error) = self.flush(&mut batch) {
+                end_process(&error);
+            }
+            batch.waiters.drain(..).for_each(Waiter::complete);
+            batch.records.clear();
+            batch.bytes.clear();
+            batch.bytes.shrink_to(2 * limits::MAX_BYTES_PER_ENTRY);
+            batch.due = false;
+        }
+    }
+
+    fn flush(&mut self, batch: &mut Queue) -> io::Result<()> {
+        let len = batch.bytes.len() as u64;
+        let (segment, offset) = self.room_for(len)?;
+        let mut at = 0;
+        for queued in &batch.records {
+            at += seal(
+                &mut batch.bytes[at..at + queued.len],
+                segment.number,
+                offset,
+            );
+        }
+        segment.file.write_all_at(&batch.bytes, offset)?;
+        let started = Instant::now();
+        segment.file.sync_data()?;
+        self.shared
+            .metrics
+            .fsync_seconds
+            .observe(started.elapsed().as_secs_f64());
+        let number = segment.number;
+        self.active = Some((segment, offset + len));
+        self.note_written(batch, number, offset)
+    }
+
+    fn note_written(&mut self, batch: &Queue, segment: u64, offset: u64) -> io::Result<()> {
+        let mut state = self.shared.state.lock();
+        let mut at = offset;
+        let mut purged = false;
+        for queued in &batch.records {
+            match queued.effect {
+                Effect::Entry(index) => {
+                    let position = Position {
+                        segment,
+                        offset: at as u32,
+                        len: queued.len as u32,
+                    };
+                    state.written(index, position);
+                }
+                Effect::Truncate(id) => state.truncate_positions(id),
+                Effect::Purge => purged = true,
+                Effect::None => {}
+            }
+            at += queued.len as u64;
+        }
+        if let Some(purged) = state.purged {
+            state.purge(purged);
+        }
+        state.evict();
+        let oldest = state.oldest_segment().unwrap_or(segment);
+        drop(state);
+        if purged {
+            self.retire_before(oldest.min(segment))?;
+        }
+        Ok(())
+    }
+
+    fn retire_before(&mut self, oldest: u64) -> io::Result<()> {
+        let keep_from = self.segments.partition_point(|number| *number < oldest);
+        for number in self.segments.drain(..keep_from) {
+            self.directory.retire(number)?;
+        }
+        Ok(())
+    }
+
+    /// The active segment with `len` bytes of room behind its end, or the next one.
+    fn room_for(&mut self, len: u64) -> io::Result<(Segment, u64)> {
+        let mut closing = Vec::new();
+        let closing_len = Record::Closed.encode(&mut closing) as u64;
+        if let Some((segment, end)) = self.active.take() {
+            let capacity = segment.file.metadata()?.len();
+            if end + len + closing_len <= capacity {
+                return Ok((segment, end));
+            }
+            seal(&mut closing, segment.number, end);
+            segment.file.write_all_at(&closing, end)?;
+            segment.file.sync_data()?;
+        }
+        self.open_next(len + closing_len)
+    }
+
+    /// Makes the next segment; it begins with all that the segments before it may take away with them.
+    fn open_next(&mut self, len: u64) -> io::Result<(Segment, u64)> {
+        let mut preamble = Vec::new();
+        let mut lens = vec![
+            Record::Opened {
+                member: self.shared.member,
+            }
+            .encode(&mut preamble),
+        ];
+        {
+            let state = self.shared.state.lock();
+            lens.extend(
+                state
+                    .vote
+                    .map(|vote| Record::Vote(vote).encode(&mut preamble)),
+            );
+            lens.extend(
+                state
+                    .purged
+                    .map(|id| Record::Purged(id).encode(&mut preamble)),
+            );
+            lens.push(Record::Committed(state.committed).encode(&mut preamble));
+        }
+        let segment = self
+            .directory
+            .create(self.next_number, preamble.len() as u64 + len)?;
+        let mut at = 0;
+        for len in lens {
+            at += seal(&mut preamble[at..at + len], segment.number, 0);
+        }
+        segment.file.write_all_at(&preamble, 0)?;
+        self.next_number += 1;
+        self.segments.push(segment.number);
+        if self.segments.len() > limits::LOG_SEGMENTS_PER_CHECKPOINT {
+            self.shared.checkpoint_due.notify_one();
+        }
+        Ok((segment, preamble.len() as u64))
+    }
+}
+
+fn end_process(error: &io::Error) -> ! {
+    tracing::error!(%error, "writing the Raft log failed; ending, since what is on disk is no longer known");
+    eprintln!(
+        "writing the Raft log failed: {error}; ending, since what is on disk is no longer known"
+    );
+    std::process::exit(1)
+}

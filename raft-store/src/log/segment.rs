@@ -1,0 +1,133 @@
+//! The log's files: named by number, preallocated, reused once purged.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::record::HEADER;
+use crate::limits;
+
+/// An open segment.
+#[derive(Debug)]
+pub struct Segment {
+    pub number: u64,
+    pub file: File,
+}
+
+/// The directory that holds the segments.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+const SUFFIX: &str = ".log";
+const SPARE: &str = ".spare";
+
+impl Directory {
+    /// Opens the directory, created if missing.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The segments' numbers, ascending.
+    pub fn segments(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for name in self.names()? {
+            if let Some(number) = name.strip_suffix(SUFFIX) {
+                let number = u64::from_str_radix(number, 16);
+                numbers.push(
+                    number.map_err(|_| {
+                        io::Error::other(format!("unexpected file {name} in the log"))
+                    })?,
+                );
+            }
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(&self.path)?;
+        entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    pub fn path_of(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:016x}{SUFFIX}"))
+    }
+
+    pub fn open_segment(&self, number: u64) -> io::Result<Segment> {
+        let path = self.path_of(number);
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        Ok(Segment { number, file })
+    }
+
+    /// Makes segment `number` with room for at least `bytes`, from a spare file if there is one.
+    pub fn create(&self, number: u64, bytes: u64) -> io::Result<Segment> {
+        let path = self.path_of(number);
+        if let Some(spare) = self.spares()?.first() {
+            fs::rename(spare, &path)?;
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
+        let wanted = bytes.max(limits::LOG_SEGMENT_BYTES);
+        if file.metadata()?.len() < wanted {
+            preallocate(&file, wanted)?;
+        }
+        // Nothing may stand where the first record goes until that is written.
+        file.write_all_at(&[0; HEADER], 0)?;
+        file.sync_all()?;
+        self.sync()?;
+        Ok(Segment { number, file })
+    }
+
+    fn spares(&self) -> io::Result<Vec<PathBuf>> {
+        let names = self.names()?;
+        Ok(names
+            .iter()
+            .filter(|name| name.ends_with(SPARE))
+            .map(|name| self.path.join(name))
+            .collect())
+    }
+
+    /// Gives up a purged segment: kept as a spare of ordinary size, or deleted.
+    pub fn retire(&self, number: u64) -> io::Result<()> {
+        let path = self.path_of(number);
+        let ordinary = fs::metadata(&path)?.len() == limits::LOG_SEGMENT_BYTES;
+        if ordinary && self.spares()?.len() < limits::LOG_SPARE_SEGMENTS {
+            fs::rename(&path, self.path.join(format!("{number:016x}{SPARE}")))
+        } else {
+            fs::remove_file(&path)
+        }
+    }
+
+    /// Makes created, renamed and removed names durable.
+    pub fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
+    use nix::fcntl::{FallocateFlags, fallocate};
+    let len = i64::try_from(bytes).map_err(io::Error::other)?;
+    match fallocate(file, FallocateFlags::empty(), 0, len) {
+        Ok(()) => Ok(()),
+        // A file system without fallocate: a sparse file will do.
+        Err(nix::errno::Errno::EOPNOTSUPP) => file.set_len(bytes),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The whole of a file.
+pub fn read_all(path: &Path) -> io::Result<Bytes> {
+    fs::read(path).map(Bytes::from)
+}

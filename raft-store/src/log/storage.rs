@@ -1,0 +1,250 @@
+//! The log as openraft sees it: votes, entries, truncation and purge, all through the flusher's queue.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::fs::File;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use tokio::sync::{Notify, oneshot};
+
+use super::flusher::{Flusher, Shared, Waiter};
+use super::record::{Framed, Record};
+use super::recover::recover;
+use super::segment::Directory;
+use super::state::Position;
+use crate::config::OpenError;
+use crate::metrics::Metrics;
+use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
+
+/// The log of one member.
+pub struct LogStorage {
+    shared: Arc<Shared>,
+    directory: Directory,
+    thread: Option<std::thread::JoinHandle<()>>,
+    /// Cleared before an entry that gives the cluster a second voter is written.
+    sole_voter: Arc<AtomicBool>,
+}
+
+impl LogStorage {
+    /// Opens the log in `path`; `checkpoint_due` is told when the log has grown enough to be purged.
+    pub fn open(
+        path: &Path,
+        member: u64,
+        metrics: Metrics,
+        checkpoint_due: Arc<Notify>,
+        sole_voter: Arc<AtomicBool>,
+    ) -> Result<Self, OpenError> {
+        let directory = Directory::open(path.to_owned()).map_err(OpenError::Log)?;
+        let found = recover(&directory, member)?;
+        if found.torn_bytes > 0 {
+            tracing::info!(
+                bytes = found.torn_bytes,
+                "cut an unfinished write from the end of the log"
+            );
+        }
+        let shared = Arc::new(Shared::new(found.state, member, metrics, checkpoint_due));
+        let flusher = Flusher {
+            shared: shared.clone(),
+            directory: directory.clone(),
+            active: found.active,
+            next_number: found.next_number,
+            segments: found.segments,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log-flusher".to_owned())
+            .spawn(|| flusher.run());
+        let thread = Some(thread.map_err(OpenError::Log)?);
+        Ok(Self {
+            shared,
+            directory,
+            thread,
+            sole_voter,
+        })
+    }
+
+    fn reader(&self) -> LogReader {
+        LogReader {
+            shared: self.shared.clone(),
+            directory: self.directory.clone(),
+            files: HashMap::new(),
+        }
+    }
+}
+
+impl Drop for LogStorage {
+    fn drop(&mut self) {
+        self.shared.stop();
+        if let Some(thread) = self.thread.take() {
+            // It ends the process rather than panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads entries from memory, or from their segment.
+pub struct LogReader {
+    shared: Arc<Shared>,
+    directory: Directory,
+    files: HashMap<u64, File>,
+}
+
+impl LogReader {
+    fn read(&mut self, position: Position) -> io::Result<Entry> {
+        if self.files.len() > 4 {
+            self.files.clear();
+        }
+        let file = match self.files.entry(position.segment) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(File::open(self.directory.path_of(position.segment))?)
+            }
+        };
+        let mut bytes = vec![0; position.len as usize];
+        file.read_exact_at(&mut bytes, u64::from(position.offset))?;
+        let place = || {
+            format!(
+                "{} offset {}",
+                self.directory.path_of(position.segment).display(),
+                position.offset
+            )
+        };
+        let framed = Framed::at(&Bytes::from(bytes), 0, position.segment).ok_or_else(|| {
+            io::Error::other(format!("the log is damaged: {}: bad checksum", place()))
+        })?;
+        match framed.decode() {
+            Ok(Record::Entry(entry)) => Ok(entry),
+            Ok(_) => Err(io::Error::other(format!(
+                "the log is damaged: {}: not an entry",
+                place()
+            ))),
+            Err(error) => Err(io::Error::other(format!(
+                "the log is damaged: {}: {error}",
+                place()
+            ))),
+        }
+    }
+
+    fn entries(&mut self, range: impl RangeBounds<u64>) -> io::Result<Vec<Entry>> {
+        let mut index = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(start) => start + 1,
+            Bound::Unbounded => 0,
+        };
+        let mut entries = Vec::new();
+        loop {
+            let beyond = match range.end_bound() {
+                Bound::Included(end) => index > *end,
+                Bound::Excluded(end) => index >= *end,
+                Bound::Unbounded => false,
+            };
+            if beyond {
+                return Ok(entries);
+            }
+            let position = {
+                let state = self.shared.state.lock();
+                match state.cached(index) {
+                    Some(entry) => {
+                        entries.push(entry.clone());
+                        None
+                    }
+                    None => match state.position(index) {
+                        Some(position) => Some(position),
+                        None => return Ok(entries),
+                    },
+                }
+            };
+            if let Some(position) = position {
+                entries.push(self.read(position)?);
+            }
+            index += 1;
+        }
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogReader {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + Send,
+    {
+        self.entries(range)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.shared.state.lock().vote)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStorage {
+    type LogReader = LogReader;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let state = self.shared.state.lock();
+        Ok(LogState {
+            last_purged_log_id: state.purged,
+            last_log_id: state.last,
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader {
+        self.reader()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let (done, durable) = oneshot::channel();
+        self.shared
+            .enqueue([Record::Vote(*vote)].into_iter(), Some(Waiter::Vote(done)));
+        durable
+            .await
+            .map_err(|_| io::Error::other("the log's flusher has ended"))
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        // Alone it need not be durable: what was committed is found out again by the next leader.
+        self.shared
+            .enqueue([Record::Committed(committed)].into_iter(), None);
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.shared.state.lock().committed)
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: IOFlushed<TypeConfig>,
+    ) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        let sole_voter = &self.sole_voter;
+        let records = entries.into_iter().inspect(|entry| {
+            if let Payload::Membership(membership) = &entry.payload {
+                sole_voter.store(membership.voter_ids().count() == 1, Ordering::SeqCst);
+            }
+        });
+        self.shared
+            .enqueue(records.map(Record::Entry), Some(Waiter::Append(callback)));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        self.shared
+            .enqueue([Record::TruncatedAfter(last_log_id)].into_iter(), None);
+        Ok(())
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
+        self.shared
+            .enqueue([Record::Purged(log_id)].into_iter(), None);
+        Ok(())
+    }
+}

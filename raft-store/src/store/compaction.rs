@@ -1,0 +1,53 @@
+//! The background cleaner: follows the floor and removes what nobody can read any more, in small steps.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::engine::Engine;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::mvcc::compact::{self, Cleaned};
+use crate::mvcc::engine::{EngineError, WriteSet};
+use crate::raft::Applied;
+
+/// Cleans up behind the floor until the store stops; tells how far it came.
+pub async fn clean(
+    engine: Arc<Engine>,
+    view: Arc<ArcSwap<Applied>>,
+    mut floor: watch::Receiver<i64>,
+    cleaned: watch::Sender<i64>,
+    metrics: Metrics,
+) {
+    loop {
+        let target = *floor.borrow_and_update();
+        metrics.compacted_revision.set(target);
+        let (engine, view) = (engine.clone(), view.clone());
+        match tokio::task::spawn_blocking(move || clean_to(&engine, &view, target)).await {
+            Ok(Ok(())) => drop(cleaned.send_replace(target)),
+            Ok(Err(error)) => tracing::error!(%error, "cleaning up after a compaction failed"),
+            Err(_) => return,
+        }
+        if floor.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn clean_to(engine: &Engine, view: &ArcSwap<Applied>, floor: i64) -> Result<(), EngineError> {
+    let mut at = Cleaned::load(engine)?;
+    let mut writes = WriteSet::default();
+    while !at.has_reached(floor) {
+        let view = view.load_full();
+        at = compact::step(
+            &view.snapshot,
+            at,
+            floor,
+            limits::COMPACTION_STEP_REVISIONS,
+            &mut writes,
+        )?;
+        engine.commit(&mut writes)?;
+    }
+    Ok(())
+}
