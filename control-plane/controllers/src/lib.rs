@@ -5,10 +5,12 @@
 //! the API server's code nor the store.
 
 mod context;
+mod cron_job;
 mod daemon_set;
 mod deployment;
 mod error;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod options;
@@ -21,6 +23,7 @@ mod services;
 mod stateful_set;
 mod support;
 mod table;
+mod ttl_after_finished;
 
 pub use options::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
 pub use runtime::run_all;

@@ -98,4 +98,12 @@ pub(crate) const ROWS: &[Row] = &[
         5,
         crate::stateful_set::start,
     ),
+    row("job", "job-controller", 5, crate::job::start),
+    row("cronjob", "cronjob-controller", 5, crate::cron_job::start),
+    row(
+        "ttl-after-finished",
+        "ttl-after-finished-controller",
+        5,
+        crate::ttl_after_finished::start,
+    ),
 ];
