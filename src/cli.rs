@@ -7,7 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Kubernetes in one binary: datastore, API server, scheduler, controllers and node agent.
 #[derive(Parser, Debug)]
-#[command(name = "xebec", version, max_term_width = 110, args_override_self = true)]
+#[command(
+    name = "xebec",
+    version,
+    max_term_width = 110,
+    args_override_self = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

@@ -8,13 +8,19 @@ use serde_json::Value;
 
 /// Inserts what `--config FILE` holds behind the subcommand. Without that flag the arguments stay as they are.
 pub fn expand(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
-    let Some(file) = file_of(&arguments) else { return Ok(arguments) };
+    let Some(file) = file_of(&arguments) else {
+        return Ok(arguments);
+    };
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
-    let flags = flags_of(&text).with_context(|| format!("in the configuration file {}", file.display()))?;
+    let flags =
+        flags_of(&text).with_context(|| format!("in the configuration file {}", file.display()))?;
     let after_subcommand = 2.min(arguments.len());
     let mut expanded = arguments;
-    expanded.splice(after_subcommand..after_subcommand, flags.into_iter().map(OsString::from));
+    expanded.splice(
+        after_subcommand..after_subcommand,
+        flags.into_iter().map(OsString::from),
+    );
     Ok(expanded)
 }
 
@@ -73,18 +79,28 @@ mod tests {
 
     #[test]
     fn entries_become_flags() {
-        let check = |text: &str, expect: &[&str]| assert_eq!(flags_of(text).unwrap(), expect, "{text}");
+        let check =
+            |text: &str, expect: &[&str]| assert_eq!(flags_of(text).unwrap(), expect, "{text}");
         check("", &[]);
         check("# nothing\n", &[]);
-        check("https-port: 7443\nnode-name: a\n", &["--https-port=7443", "--node-name=a"]);
-        check("disable-agent: true\ntls-san: [a, b]", &["--disable-agent", "--tls-san=a", "--tls-san=b"]);
+        check(
+            "https-port: 7443\nnode-name: a\n",
+            &["--https-port=7443", "--node-name=a"],
+        );
+        check(
+            "disable-agent: true\ntls-san: [a, b]",
+            &["--disable-agent", "--tls-san=a", "--tls-san=b"],
+        );
         check("disable-agent: false", &[]);
     }
 
     #[test]
     fn what_is_no_flag_is_named() {
         let error = flags_of("node: {name: a}").unwrap_err();
-        assert_eq!(error.to_string(), "node: expected a value or a list of values");
+        assert_eq!(
+            error.to_string(),
+            "node: expected a value or a list of values"
+        );
         assert!(flags_of("- a").is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! The embedded datastore, behind the trait that the control plane knows. Translation only.
 
 use api_server::{
-    Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch, Txn, TxnResult,
-    WatchBatch,
+    Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch,
+    Txn, TxnResult, WatchBatch,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,7 +36,9 @@ pub fn fence_of_term(term: u64) -> Bytes {
 }
 
 fn parse_fence(fence: &[u8]) -> Result<store::Fence, StoreError> {
-    let term = fence.try_into().map_err(|_| StoreError::Internal("a fence of an unknown form".into()))?;
+    let term = fence
+        .try_into()
+        .map_err(|_| StoreError::Internal("a fence of an unknown form".into()))?;
     Ok(store::Fence::term(u64::from_be_bytes(term)))
 }
 
@@ -51,7 +53,10 @@ fn to_signed(revision: Revision) -> i64 {
 
 fn range(range: KeyRange) -> store::KeyRange {
     if range.end.is_empty() {
-        store::KeyRange { key: range.start, end: store::RangeEnd::Unbounded }
+        store::KeyRange {
+            key: range.start,
+            end: store::RangeEnd::Unbounded,
+        }
     } else {
         store::KeyRange::span(range.start, range.end)
     }
@@ -69,10 +74,19 @@ fn entry(kv: store::KeyValue) -> Entry {
 
 fn compare(compare: Compare) -> store::Compare {
     let (key, target) = match compare {
-        Compare::ModRevision { key, revision } => (key, store::CompareTarget::ModRevision(to_signed(revision))),
-        Compare::CreateRevision { key, revision } => (key, store::CompareTarget::CreateRevision(to_signed(revision))),
+        Compare::ModRevision { key, revision } => {
+            (key, store::CompareTarget::ModRevision(to_signed(revision)))
+        }
+        Compare::CreateRevision { key, revision } => (
+            key,
+            store::CompareTarget::CreateRevision(to_signed(revision)),
+        ),
     };
-    store::Compare { range: store::KeyRange::single(key), op: store::CompareOp::Equal, target }
+    store::Compare {
+        range: store::KeyRange::single(key),
+        op: store::CompareOp::Equal,
+        target,
+    }
 }
 
 fn operation(op: Op) -> store::RequestOp {
@@ -81,9 +95,12 @@ fn operation(op: Op) -> store::RequestOp {
             range: store::KeyRange::single(key),
             ..Default::default()
         }),
-        Op::Put { key, value, lease } => {
-            store::RequestOp::Put(store::PutRequest { key, value, lease, ..Default::default() })
-        }
+        Op::Put { key, value, lease } => store::RequestOp::Put(store::PutRequest {
+            key,
+            value,
+            lease,
+            ..Default::default()
+        }),
         Op::Delete { key } => store::RequestOp::DeleteRange(store::DeleteRangeRequest {
             range: store::KeyRange::single(key),
             prev_kv: false,
@@ -94,9 +111,10 @@ fn operation(op: Op) -> store::RequestOp {
 fn error(error: store::Error) -> StoreError {
     use store::Error;
     match error {
-        Error::Compacted { compact_revision } => {
-            StoreError::Compacted { requested: 0, compacted: revision(compact_revision) }
-        }
+        Error::Compacted { compact_revision } => StoreError::Compacted {
+            requested: 0,
+            compacted: revision(compact_revision),
+        },
         Error::FutureRevision { revision: asked } => StoreError::FutureRevision(revision(asked)),
         Error::Fenced => StoreError::Fenced,
         Error::RequestTooLarge => StoreError::TooLarge(0),
@@ -131,10 +149,13 @@ impl StoreWatch for EmbeddedWatch {
                 events: batch.events.iter().map(|e| event(e)).collect(),
                 revision: revision(batch.revision),
             }),
-            Err(store::WatchError::Compacted { compact_revision }) => {
-                Err(StoreError::Compacted { requested: 0, compacted: revision(compact_revision) })
+            Err(store::WatchError::Compacted { compact_revision }) => Err(StoreError::Compacted {
+                requested: 0,
+                compacted: revision(compact_revision),
+            }),
+            Err(store::WatchError::Closed) => {
+                Err(StoreError::Unavailable("the store was shut down".into()))
             }
-            Err(store::WatchError::Closed) => Err(StoreError::Unavailable("the store was shut down".into())),
             Err(store::WatchError::Storage(why)) => Err(StoreError::Internal(why)),
         }
     }
@@ -144,11 +165,26 @@ impl StoreWatch for EmbeddedWatch {
 impl Store for EmbeddedStore {
     async fn get(&self, key: &[u8]) -> Result<(Option<Entry>, Revision), StoreError> {
         let range = store::KeyRange::single(Bytes::copy_from_slice(key));
-        let answer = self.store.range(store::RangeRequest { range, ..Default::default() }).await.map_err(error)?;
-        Ok((answer.kvs.into_iter().next().map(entry), revision(answer.revision)))
+        let answer = self
+            .store
+            .range(store::RangeRequest {
+                range,
+                ..Default::default()
+            })
+            .await
+            .map_err(error)?;
+        Ok((
+            answer.kvs.into_iter().next().map(entry),
+            revision(answer.revision),
+        ))
     }
 
-    async fn range(&self, keys: KeyRange, limit: usize, at: Revision) -> Result<RangeResult, StoreError> {
+    async fn range(
+        &self,
+        keys: KeyRange,
+        limit: usize,
+        at: Revision,
+    ) -> Result<RangeResult, StoreError> {
         let request = store::RangeRequest {
             range: range(keys),
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
@@ -172,14 +208,25 @@ impl Store for EmbeddedStore {
             fence: txn.fence.as_deref().map(parse_fence).transpose()?,
         };
         let answer = self.store.txn(request).await.map_err(error)?;
-        let gets = answer.responses.into_iter().filter_map(|response| match response {
-            store::ResponseOp::Range(found) => Some(found.kvs.into_iter().next().map(entry)),
-            _ => None,
-        });
-        Ok(TxnResult { succeeded: answer.succeeded, revision: revision(answer.revision), gets: gets.collect() })
+        let gets = answer
+            .responses
+            .into_iter()
+            .filter_map(|response| match response {
+                store::ResponseOp::Range(found) => Some(found.kvs.into_iter().next().map(entry)),
+                _ => None,
+            });
+        Ok(TxnResult {
+            succeeded: answer.succeeded,
+            revision: revision(answer.revision),
+            gets: gets.collect(),
+        })
     }
 
-    async fn watch(&self, keys: KeyRange, from: Revision) -> Result<Box<dyn StoreWatch>, StoreError> {
+    async fn watch(
+        &self,
+        keys: KeyRange,
+        from: Revision,
+    ) -> Result<Box<dyn StoreWatch>, StoreError> {
         let request = store::WatchRequest {
             range: range(keys),
             start_revision: to_signed(from),
@@ -187,7 +234,9 @@ impl Store for EmbeddedStore {
             progress: true,
             ..Default::default()
         };
-        Ok(Box::new(EmbeddedWatch(self.store.watch(request).map_err(error)?)))
+        Ok(Box::new(EmbeddedWatch(
+            self.store.watch(request).map_err(error)?,
+        )))
     }
 
     async fn read_index(&self) -> Result<Revision, StoreError> {
@@ -199,11 +248,22 @@ impl Store for EmbeddedStore {
     }
 
     async fn compact(&self, at: Revision) -> Result<(), StoreError> {
-        self.store.compact(to_signed(at), false).await.map(drop).map_err(error)
+        self.store
+            .compact(to_signed(at), false)
+            .await
+            .map(drop)
+            .map_err(error)
     }
 
     async fn lease_grant(&self, ttl_seconds: i64) -> Result<i64, StoreError> {
-        let request = store::LeaseGrantRequest { id: 0, ttl: ttl_seconds };
-        self.store.lease_grant(request).await.map(|lease| lease.id).map_err(error)
+        let request = store::LeaseGrantRequest {
+            id: 0,
+            ttl: ttl_seconds,
+        };
+        self.store
+            .lease_grant(request)
+            .await
+            .map(|lease| lease.id)
+            .map_err(error)
     }
 }

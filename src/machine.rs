@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 
 /// The host's name in the form that node names have.
 pub fn node_name() -> Result<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("cannot read the host's name")?;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .context("cannot read the host's name")?;
     Ok(name.trim().to_lowercase())
 }
 

@@ -12,7 +12,10 @@ pub struct StopSignals {
 impl StopSignals {
     pub fn install() -> Result<Self> {
         let install = |kind| signal(kind).context("cannot install a signal handler");
-        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+        })
     }
 
     /// Waits for the next signal.

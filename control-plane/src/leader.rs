@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use api_client::{Backend, Informers};
+use api_client::{Backend, Client, Informers, User};
+use api_server::{ObjectReader, aggregate_cluster_roles, keep_quotas};
 use bytes::Bytes;
 use controllers::Options;
 use tokio::sync::watch;
@@ -17,6 +18,7 @@ pub type Leadership = watch::Receiver<Option<Bytes>>;
 /// Follows leadership until `shutdown` is cancelled; returns when everything has stopped.
 pub async fn follow(
     backend: Arc<dyn Backend>,
+    reader: Arc<dyn ObjectReader>,
     options: Options,
     mut leadership: Leadership,
     shutdown: CancellationToken,
@@ -26,7 +28,7 @@ pub async fn follow(
         let term = shutdown.child_token();
         let work = async {
             if let Some(fence) = fence {
-                lead(backend.clone(), options.clone(), fence, term.clone()).await;
+                lead(&backend, &reader, options.clone(), fence, term.clone()).await;
             }
         };
         let ended = async {
@@ -49,19 +51,56 @@ pub async fn follow(
     }
 }
 
-async fn lead(backend: Arc<dyn Backend>, options: Options, fence: Bytes, term: CancellationToken) {
+async fn lead(
+    backend: &Arc<dyn Backend>,
+    reader: &Arc<dyn ObjectReader>,
+    options: Options,
+    fence: Bytes,
+    term: CancellationToken,
+) {
     tracing::info!("leading: starting scheduler and controllers");
     let informers = Informers::new(backend.clone());
+    let fence = Some(fence);
     tokio::join!(
         controllers::run_all(
             backend.clone(),
             informers.clone(),
             options,
-            Some(fence.clone()),
+            fence.clone(),
             term.clone()
         ),
-        scheduler::run(backend, informers.clone(), Some(fence), term),
+        scheduler::run(
+            backend.clone(),
+            informers.clone(),
+            fence.clone(),
+            term.clone()
+        ),
+        keep_policies(backend, reader, fence, term),
     );
     informers.stop();
     tracing::info!("no longer leading: scheduler and controllers have stopped");
+}
+
+/// The loops that belong to the API server's own policies: usage of quotas, aggregated cluster roles.
+async fn keep_policies(
+    backend: &Arc<dyn Backend>,
+    reader: &Arc<dyn ObjectReader>,
+    fence: Option<Bytes>,
+    term: CancellationToken,
+) {
+    let client = Client::new(
+        backend.clone(),
+        User::component("system:kube-controller-manager"),
+    )
+    .fenced(fence);
+    let both = async {
+        tokio::join!(
+            keep_quotas(client.clone(), reader.clone()),
+            aggregate_cluster_roles(client, reader.clone())
+        )
+    };
+    tokio::select! {
+        ended = both => tracing::error!(?ended, "quotas and aggregated roles are not kept any more"),
+        () = term.cancelled() => {}
+    }
 }

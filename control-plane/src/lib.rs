@@ -1,5 +1,9 @@
 //! control-plane: API server, scheduler and controllers, put together. It knows the datastore as `api_server::Store` only.
 
+mod config;
+mod control_plane;
 mod leader;
 
-pub use leader::{Leadership, follow};
+pub use config::ControlPlaneConfig;
+pub use control_plane::{ControlPlane, ControlPlaneError};
+pub use leader::Leadership;

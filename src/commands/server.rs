@@ -27,7 +27,9 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     let identified = identify(&args)?;
     let mut signals = StopSignals::install()?;
     create_data_dir(&args)?;
-    let store = raft_store::Store::open(raft_store::Config::new(args.data_dir.join("server/store"))).await?;
+    let store =
+        raft_store::Store::open(raft_store::Config::new(args.data_dir.join("server/store")))
+            .await?;
     let leadership = leadership(&store);
     let datastore = Arc::new(EmbeddedStore::new(store.clone()));
     let config = control_plane_config(&args, &identified);
@@ -59,7 +61,9 @@ pub async fn run(args: ServerArgs) -> Result<()> {
 
 fn identify(args: &ServerArgs) -> Result<Identified> {
     if !args.disable_agent && !machine::is_root() {
-        bail!("running containers needs root: run as root, or with --disable-agent as a master without a node");
+        bail!(
+            "running containers needs root: run as root, or with --disable-agent as a master without a node"
+        );
     }
     if args.agent.proxy_mode == ProxyMode::Iptables {
         bail!("--proxy-mode: iptables is not supported yet; leave it at nftables");
@@ -73,7 +77,11 @@ fn identify(args: &ServerArgs) -> Result<Identified> {
         Some(name) => name.clone(),
         None => machine::node_name()?,
     };
-    Ok(Identified { node_name, advertise_address, node_ip: args.node_ip.unwrap_or(advertise_address) })
+    Ok(Identified {
+        node_name,
+        advertise_address,
+        node_ip: args.node_ip.unwrap_or(advertise_address),
+    })
 }
 
 fn create_data_dir(args: &ServerArgs) -> Result<()> {
@@ -135,7 +143,10 @@ fn start_agent(
     let server = control_plane.local_address();
     let node = control_plane.node_identity(&identified.node_name, &[identified.node_ip])?;
     let pem = |text: &str| Pem::Inline(text.to_owned());
-    let identity = |pair: &api_server::KeyPairPem| Identity { cert: pem(&pair.certificate), key: pem(&pair.key) };
+    let identity = |pair: &api_server::KeyPairPem| Identity {
+        cert: pem(&pair.certificate),
+        key: pem(&pair.key),
+    };
     let mut config = AgentConfig::new(
         format!("https://{server}"),
         pem(&node.ca),

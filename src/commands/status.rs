@@ -15,7 +15,10 @@ use crate::cli::{Check, StatusArgs};
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 pub async fn run(args: StatusArgs) -> Result<()> {
-    let path = args.kubeconfig.clone().unwrap_or_else(|| args.data_dir.join("server/admin.kubeconfig"));
+    let path = args
+        .kubeconfig
+        .clone()
+        .unwrap_or_else(|| args.data_dir.join("server/admin.kubeconfig"));
     let client = client(path).await?;
     tokio::time::timeout(ANSWER_LIMIT, async {
         match args.check {
@@ -32,37 +35,58 @@ pub async fn run(args: StatusArgs) -> Result<()> {
 }
 
 async fn client(path: PathBuf) -> Result<Client> {
-    let kubeconfig =
-        Kubeconfig::read_from(&path).with_context(|| format!("no cluster here: cannot read {}", path.display()))?;
+    let kubeconfig = Kubeconfig::read_from(&path)
+        .with_context(|| format!("no cluster here: cannot read {}", path.display()))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
 
 async fn api(client: &Client) -> Result<String> {
     let request = http::Request::get("/readyz").body(Vec::new())?;
-    client.request_text(request).await.context("the API is not ready")
+    client
+        .request_text(request)
+        .await
+        .context("the API is not ready")
 }
 
 async fn nodes(client: &Client) -> Result<Vec<Node>> {
-    let nodes = Api::<Node>::all(client.clone()).list(&Default::default()).await;
+    let nodes = Api::<Node>::all(client.clone())
+        .list(&Default::default())
+        .await;
     Ok(nodes.context("the API does not list nodes")?.items)
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 async fn show(client: &Client) -> Result<()> {
-    let version = client.apiserver_version().await.context("the API does not answer")?;
+    let version = client
+        .apiserver_version()
+        .await
+        .context("the API does not answer")?;
     api(client).await?;
     println!("API: ready, {}", version.git_version);
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(["NODE", "STATUS", "ADDRESS", "VERSION"]);
+    table
+        .load_preset(NOTHING)
+        .set_header(["NODE", "STATUS", "ADDRESS", "VERSION"]);
     for node in nodes(client).await? {
         let status = node.status.as_ref();
-        let address = status.and_then(|s| s.addresses.as_ref()).and_then(|a| a.first()).map(|a| a.address.clone());
-        let version = status.and_then(|s| s.node_info.as_ref()).map(|info| info.kubelet_version.clone());
+        let address = status
+            .and_then(|s| s.addresses.as_ref())
+            .and_then(|a| a.first())
+            .map(|a| a.address.clone());
+        let version = status
+            .and_then(|s| s.node_info.as_ref())
+            .map(|info| info.kubelet_version.clone());
         table.add_row([
             node.metadata.name.clone().unwrap_or_default(),
             if is_ready(&node) { "Ready" } else { "NotReady" }.to_owned(),

@@ -1,0 +1,269 @@
+//! A whole control plane: certificates, API server, and what runs where leadership is. Start and stop.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use api_client::{Backend, Client, User};
+use api_server::{
+    ApiServer, Config, NodeIdentity, Pki, PkiConfig, PkiError, SecurityConfig, SecurityError,
+    SecurityParts, Settings, StartError, Store, ensure_security_objects,
+};
+use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ControlPlaneConfig;
+use crate::leader::{self, Leadership};
+
+/// Why a control plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlPlaneError {
+    #[error("--{flag}: {source}")]
+    Addresses {
+        flag: &'static str,
+        source: InvalidAddressBlock,
+    },
+    #[error("--cluster-dns: {address} is not inside --service-cidr {cidr}")]
+    DnsOutside { address: IpAddr, cidr: String },
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Api(#[from] StartError),
+    #[error("cannot make the cluster's first objects: {0}")]
+    FirstObjects(String),
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    pki: Pki,
+    api: ApiServer,
+    listen: SocketAddr,
+    kubeconfig: PathBuf,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl ControlPlane {
+    /// Returns when the API answers. Scheduler and controllers start by themselves when this process leads.
+    ///
+    /// # Errors
+    /// A setting that cannot be, an address that is taken, certificates that cannot be used.
+    pub async fn start(
+        config: ControlPlaneConfig,
+        store: Arc<dyn Store>,
+        leadership: Leadership,
+    ) -> Result<Self, ControlPlaneError> {
+        let service_cidr = block("service-cidr", &config.service_cidr)?;
+        let cluster_cidr = block("cluster-cidr", &config.cluster_cidr)?;
+        if !contains(service_cidr, config.cluster_dns) {
+            let cidr = config.service_cidr.clone();
+            return Err(ControlPlaneError::DnsOutside {
+                address: config.cluster_dns,
+                cidr,
+            });
+        }
+        let tls = config.directory.join("tls");
+        let pki = Pki::load_or_create(&tls, &pki_config(&config, service_cidr))?;
+        let api = start_api(&config, service_cidr, &pki, store).await?;
+        let listen = api.address().unwrap_or(config.listen);
+        let url = format!(
+            "https://{}",
+            SocketAddr::new(config.advertise_address, listen.port())
+        );
+        let admin = Client::new(api.backend(), superuser());
+        ensure_security_objects(&admin, &api.reader(), &pki, &url)
+            .await
+            .map_err(|status| ControlPlaneError::FirstObjects(status.to_string()))?;
+        let kubeconfig = config.directory.join("admin.kubeconfig");
+        for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            pki.write_admin_kubeconfig(path, &url)?;
+        }
+        let options = Options {
+            cluster_cidrs: vec![cluster_cidr],
+            root_ca_pem: pki.ca_pem().to_owned(),
+            signing_authority: Some(signing_authority(&pki, &tls)?),
+            ..Options::default()
+        };
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(leader::follow(
+            api.backend(),
+            api.reader(),
+            options,
+            leadership,
+            shutdown.clone(),
+        ));
+        let (renewed, stopped) = (pki.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = renewed.keep_renewed() => {}
+                () = stopped.cancelled() => {}
+            }
+        });
+        Ok(Self {
+            pki,
+            api,
+            listen,
+            kubeconfig,
+            shutdown,
+            tasks,
+        })
+    }
+
+    /// An address of this machine at which the API answers.
+    pub fn local_address(&self) -> SocketAddr {
+        let mut address = self.listen;
+        if address.ip().is_unspecified() {
+            let loopback: IpAddr = if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                [0, 0, 0, 0, 0, 0, 0, 1].into()
+            };
+            address.set_ip(loopback);
+        }
+        address
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The API for callers in the process.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        self.api.backend()
+    }
+
+    /// Certificates of the node on this machine.
+    ///
+    /// # Errors
+    /// When they cannot be issued or written.
+    pub fn node_identity(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+    ) -> Result<NodeIdentity, PkiError> {
+        self.pki.node_identity(name, addresses)
+    }
+
+    /// Stops scheduler and controllers, then lets running requests end.
+    pub async fn shutdown(self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.api.shutdown().await;
+    }
+}
+
+async fn start_api(
+    config: &ControlPlaneConfig,
+    service_cidr: AddressBlock,
+    pki: &Pki,
+    store: Arc<dyn Store>,
+) -> Result<ApiServer, ControlPlaneError> {
+    let advertise_address = SocketAddr::new(config.advertise_address, config.listen.port());
+    let security = SecurityParts::new(
+        pki,
+        SecurityConfig {
+            cluster_domain: config.cluster_domain.clone(),
+            server_url: format!("https://{advertise_address}"),
+            anonymous: true,
+        },
+    )?;
+    let api_config = Config {
+        listen: Some(config.listen),
+        tls: Some(pki.server_tls_config()?),
+        kubelet_tls: Some(pki.kubelet_tls_config()?),
+        settings: Settings {
+            advertise_address,
+            service_cidr: (service_cidr.address, service_cidr.prefix),
+            version: config.version.clone(),
+            commit: String::new(),
+        },
+        documents: security.openid_documents().into(),
+        security: Box::new(|inside| security.build(inside)),
+    };
+    Ok(ApiServer::start(api_config, store).await?)
+}
+
+fn pki_config(config: &ControlPlaneConfig, service_cidr: AddressBlock) -> PkiConfig {
+    PkiConfig {
+        node_name: config.node_name.clone(),
+        advertise_address: config.advertise_address,
+        service_address: first_address(service_cidr),
+        cluster_domain: config.cluster_domain.clone(),
+        tls_sans: config.tls_sans.clone(),
+    }
+}
+
+fn block(flag: &'static str, text: &str) -> Result<AddressBlock, ControlPlaneError> {
+    text.parse()
+        .map_err(|source| ControlPlaneError::Addresses { flag, source })
+}
+
+/// The address of the Service `default/kubernetes`.
+fn first_address(block: AddressBlock) -> IpAddr {
+    match block.address {
+        IpAddr::V4(address) => IpAddr::V4((u32::from(address) + 1).into()),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) + 1).into()),
+    }
+}
+
+fn contains(block: AddressBlock, address: IpAddr) -> bool {
+    match (block.address, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let shift = 32 - u32::from(block.prefix);
+            u32::from(network).checked_shr(shift) == u32::from(address).checked_shr(shift)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let shift = 128 - u32::from(block.prefix);
+            u128::from(network).checked_shr(shift) == u128::from(address).checked_shr(shift)
+        }
+        _ => false,
+    }
+}
+
+fn signing_authority(pki: &Pki, tls: &Path) -> Result<SigningAuthority, ControlPlaneError> {
+    let path = tls.join("ca.key");
+    match std::fs::read_to_string(&path) {
+        Ok(key_pem) => Ok(SigningAuthority {
+            certificate_pem: pki.ca_pem().to_owned(),
+            key_pem,
+        }),
+        Err(source) => Err(ControlPlaneError::Read { path, source }),
+    }
+}
+
+/// Who makes the cluster's first objects.
+fn superuser() -> Arc<User> {
+    let groups = vec!["system:masters".into(), "system:authenticated".into()];
+    Arc::new(User {
+        name: "system:apiserver".into(),
+        groups,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{contains, first_address};
+
+    #[test]
+    fn addresses_are_counted_inside_their_block() {
+        let block = "10.43.0.0/16".parse().expect("a block");
+        assert_eq!(first_address(block).to_string(), "10.43.0.1");
+        assert!(contains(block, [10, 43, 0, 10].into()));
+        assert!(!contains(block, [10, 44, 0, 10].into()));
+        let all = "0.0.0.0/0".parse().expect("a block");
+        assert!(contains(all, [10, 44, 0, 10].into()));
+    }
+}
