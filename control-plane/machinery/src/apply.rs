@@ -9,6 +9,7 @@ mod field_set;
 mod managed;
 mod merge;
 mod path;
+mod reset;
 mod shape;
 mod updater;
 mod walk;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 
 pub use field_set::FieldSet;
 pub use path::{PathElement, Scalar};
+pub use reset::reset_fields;
 
 use crate::schema::{Form, Schema, Type, TypeId, decode};
 use managed::{Manager, Managers};
