@@ -56,6 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         listen: Some(listen),
         tls: None,
         kubelet_tls: None,
+        documents: Vec::new(),
         settings: Settings {
             advertise_address: listen,
             service_cidr: (IpAddr::V4(Ipv4Addr::new(10, 43, 0, 0)), 16),

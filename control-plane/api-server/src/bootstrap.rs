@@ -2,11 +2,12 @@
 //! Service. Made at every start where it is missing.
 
 use api_client::{Backend, Call, User, Verb};
-use api_machinery::Status;
+use api_machinery::{ObjectExt, Status};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+use crate::allocation;
 use crate::core::Core;
 
 /// The API server itself, as its own client.
@@ -29,7 +30,54 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Status> {
     for (path, object) in objects(core) {
         ensure(&backend, path, &object).await?;
     }
+    for (path, object) in own_endpoints(core) {
+        keep_current(&backend, path, &object).await?;
+    }
     Ok(())
+}
+
+/// Where the API server is found under the Service `kubernetes`.
+fn own_endpoints(core: &Core) -> Vec<(&'static str, Value)> {
+    let address = core.settings.advertise_address;
+    let port = json!({"name": "https", "port": address.port(), "protocol": "TCP"});
+    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    vec![
+        (
+            "/api/v1/namespaces/default/endpoints",
+            json!({
+                "apiVersion": "v1", "kind": "Endpoints",
+                "metadata": {
+                    "name": "kubernetes", "namespace": "default",
+                    "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+                },
+                "subsets": [{"addresses": [{"ip": address.ip().to_string()}], "ports": [port]}],
+            }),
+        ),
+        (
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+            json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {
+                    "name": "kubernetes", "namespace": "default",
+                    "labels": {"kubernetes.io/service-name": "kubernetes"},
+                },
+                "addressType": family,
+                "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
+                "ports": [port],
+            }),
+        ),
+    ]
+}
+
+/// Creates the object, or brings the one that is there up to date.
+async fn keep_current(backend: &impl Backend, path: &str, object: &Value) -> Result<(), Status> {
+    match write(backend, Verb::Post, path.to_owned(), object).await {
+        Err(status) if status.is_already_exists() => {
+            let path = format!("{path}/{}", object.name());
+            write(backend, Verb::Put, path, object).await
+        }
+        other => other,
+    }
 }
 
 fn objects(core: &Core) -> Vec<(&'static str, Value)> {
@@ -62,20 +110,43 @@ fn objects(core: &Core) -> Vec<(&'static str, Value)> {
         "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"},
         "spec": {"cidrs": [format!("{network}/{length}")]},
     })));
+    objects.push(("/api/v1/namespaces/default/services", json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": allocation::first_address(core).to_string(),
+            "ports": [{
+                "name": "https", "port": 443, "protocol": "TCP", "targetPort": core.settings.advertise_address.port(),
+            }],
+        },
+    })));
     objects
 }
 
 async fn ensure(backend: &impl Backend, path: &str, object: &Value) -> Result<(), Status> {
-    let call = Call {
-        user: itself(),
-        verb: Verb::Post,
-        path: path.into(),
-        content_type: "application/json",
-        body: Bytes::from(object.to_string()),
-        fence: None,
-    };
-    match backend.call(call).await {
+    match write(backend, Verb::Post, path.to_owned(), object).await {
         Err(status) if !status.is_already_exists() => Err(status),
         _ => Ok(()),
     }
+}
+
+async fn write(
+    backend: &impl Backend,
+    verb: Verb,
+    path: String,
+    object: &Value,
+) -> Result<(), Status> {
+    let body = Bytes::from(object.to_string());
+    let call = Call {
+        user: itself(),
+        verb,
+        path,
+        content_type: "application/json",
+        body,
+        fence: None,
+    };
+    backend.call(call).await.map(drop)
 }

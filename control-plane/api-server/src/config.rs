@@ -47,6 +47,8 @@ pub struct Config {
     /// For connections to nodes' agents; without it `logs` and `exec` are refused.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub settings: Settings,
+    /// Paths that are answered with a fixed document (OpenID discovery).
+    pub documents: Vec<(&'static str, serde_json::Value)>,
     /// Builds security on top of the caches.
     pub security: Box<dyn FnOnce(Inside) -> Security + Send>,
 }

@@ -28,6 +28,8 @@ pub(crate) struct Core {
     pub flow: FlowControl,
     pub metrics: Metrics,
     pub settings: Settings,
+    /// Paths that are answered with a fixed document.
+    pub documents: Vec<(&'static str, serde_json::Value)>,
     pub event_leases: EventLeases,
     /// For connections to nodes' agents.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,

@@ -15,12 +15,14 @@ mod cache;
 mod chain;
 mod compaction;
 mod compression;
+mod conditions;
 mod config;
 mod conversion;
 mod core;
 mod decoding;
 mod errors;
 mod flow;
+mod forward;
 mod identity;
 mod listener;
 mod memory;
@@ -35,9 +37,10 @@ mod prepare;
 mod rbac;
 mod render;
 mod request;
-mod reviews;
 mod resource;
+mod reviews;
 mod rules;
+mod security;
 mod selection;
 mod server;
 mod store;
@@ -53,24 +56,23 @@ mod yaml;
 #[cfg(test)]
 mod testing;
 
-pub use admission::{AdmissionContext, admission_plugins, quota_status};
-pub use authn::{Authentication, impersonated};
-pub use authz::{AccessQuery, Authorization};
+pub use admission::keep_quotas;
 pub use config::{Config, Inside, Security, Settings};
 pub use identity::{Authenticator, Authorizer, Decision, Impersonation, PeerCertificates, UserInfo, Verdict};
 #[doc(hidden)]
 pub use memory::MemoryStore;
 pub use pki::{
-    ClientTrust,     CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest, Signer, kubeconfig, parse_csr,
+    CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest, Signer, kubeconfig,
+    parse_csr,
 };
 pub use plugin::{Admission, Attributes, ObjectReader, Operation, VirtualRequest, VirtualResource};
-pub use rbac::{BootstrapObject, PolicyRule, Rbac, aggregated_rules, bootstrap_objects, reconciled};
+pub use rbac::aggregate_cluster_roles;
 pub use request::RequestInfo;
-pub use reviews::Reviews;
 pub use rules::Rules;
+pub use security::{SecurityConfig, SecurityError, SecurityParts, ensure_security_objects};
 pub use server::{ApiServer, StartError};
 pub use store::{
     Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch, Txn,
     TxnResult, WatchBatch,
 };
-pub use tokens::{KeyError, ServiceAccountTokens, SigningKey, TokenConfig};
+pub use tokens::KeyError;

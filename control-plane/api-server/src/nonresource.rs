@@ -2,6 +2,7 @@
 
 mod discovery;
 mod health;
+mod openapi;
 
 use api_machinery::Status;
 use http::StatusCode;
@@ -23,6 +24,8 @@ const TABLE: &[(&str, Handler)] = &[
     ("/metrics", metrics),
     ("/api", discovery::api),
     ("/apis", discovery::apis),
+    ("/openapi/v2", openapi::v2),
+    ("/openapi/v3", openapi::v3),
 ];
 
 /// Answers a request for a path.
@@ -50,7 +53,9 @@ pub(crate) async fn run(core: &Core, cx: Context, _body: RequestBody) -> Result<
             return handler(core, &cx, rest.trim_start_matches('/'));
         }
     }
-    Err(Status::no_such_path())
+    let document = core.documents.iter().find(|(own, _)| *own == path);
+    let (_, document) = document.ok_or_else(Status::no_such_path)?;
+    Ok(Answer::json(StatusCode::OK, document.to_string()))
 }
 
 fn index(core: &Core) -> Answer {

@@ -90,6 +90,7 @@ impl ApiServer {
             flow: FlowControl::default(),
             metrics: Metrics::default(),
             settings: config.settings,
+            documents: config.documents,
             event_leases: EventLeases::default(),
             kubelet_tls: config.kubelet_tls,
             stop: stop.clone(),

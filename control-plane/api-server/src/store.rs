@@ -41,7 +41,10 @@ impl KeyRange {
                 break;
             }
         }
-        Self { start: Bytes::copy_from_slice(prefix), end: end.into() }
+        Self {
+            start: Bytes::copy_from_slice(prefix),
+            end: end.into(),
+        }
     }
 }
 
@@ -132,7 +135,10 @@ pub trait StoreWatch: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("required revision {requested} has been compacted, the oldest is {compacted}")]
-    Compacted { requested: Revision, compacted: Revision },
+    Compacted {
+        requested: Revision,
+        compacted: Revision,
+    },
     #[error("required revision {0} is a future revision")]
     FutureRevision(Revision),
     /// The fence no longer holds: another process leads.
@@ -169,7 +175,11 @@ pub trait Store: Send + Sync + 'static {
     async fn txn(&self, txn: Txn) -> Result<TxnResult, StoreError>;
 
     /// Every change in `range` from `from` (inclusive) on.
-    async fn watch(&self, range: KeyRange, from: Revision) -> Result<Box<dyn StoreWatch>, StoreError>;
+    async fn watch(
+        &self,
+        range: KeyRange,
+        from: Revision,
+    ) -> Result<Box<dyn StoreWatch>, StoreError>;
 
     /// A revision that includes every write acknowledged before this call, anywhere (ReadIndex), already applied here.
     async fn read_index(&self) -> Result<Revision, StoreError>;

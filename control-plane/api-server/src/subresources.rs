@@ -1,5 +1,12 @@
 //! Subresources: one file and one row each.
 
+mod approval;
+mod binding;
+mod eviction;
+mod finalize;
+mod network_proxy;
+mod node_connection;
+mod scale;
 mod status;
 
 use std::pin::Pin;
@@ -16,10 +23,38 @@ use crate::virtuals;
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Answer, Status>> + Send + 'a>>;
 type Handler = for<'a> fn(&'a Core, &'a Context, &'a Resource, RequestBody) -> Running<'a>;
 
+macro_rules! handler {
+    ($function:path) => {
+        |core, cx, resource, body| Box::pin($function(core, cx, resource, body))
+    };
+}
+
 /// Plural (`*` for any), subresource, handler.
-const TABLE: &[(&str, &str, Handler)] = &[("*", "status", |core, cx, resource, body| {
-    Box::pin(status::run(core, cx, resource, body))
-})];
+const TABLE: &[(&str, &str, Handler)] = &[
+    ("*", "status", handler!(status::run)),
+    ("*", "scale", handler!(scale::run)),
+    ("pods", "binding", handler!(binding::run)),
+    ("pods", "eviction", handler!(eviction::run)),
+    ("pods", "log", handler!(node_connection::log)),
+    ("pods", "exec", handler!(node_connection::stream)),
+    ("pods", "attach", handler!(node_connection::stream)),
+    (
+        "pods",
+        "portforward",
+        handler!(node_connection::port_forward),
+    ),
+    ("pods", "proxy", handler!(network_proxy::pod)),
+    ("pods", "ephemeralcontainers", handler!(status::main)),
+    ("pods", "resize", handler!(status::main)),
+    ("services", "proxy", handler!(network_proxy::service)),
+    ("nodes", "proxy", handler!(node_connection::node_proxy)),
+    ("namespaces", "finalize", handler!(finalize::run)),
+    (
+        "certificatesigningrequests",
+        "approval",
+        handler!(approval::run),
+    ),
+];
 
 /// Runs a request for a subresource.
 ///

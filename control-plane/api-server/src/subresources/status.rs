@@ -19,8 +19,18 @@ pub(super) async fn run(
     whole_object(core, cx, resource, UpdatePath::Status, body).await
 }
 
+/// A subresource that changes the object like a plain update; the kind's rules tell what may change.
+pub(super) async fn main(
+    core: &Core,
+    cx: &Context,
+    resource: &Resource,
+    body: RequestBody,
+) -> Result<Answer, Status> {
+    whole_object(core, cx, resource, UpdatePath::Main, body).await
+}
+
 /// A subresource whose body is the whole object, of which only a part may change.
-pub(super) async fn whole_object(
+async fn whole_object(
     core: &Core,
     cx: &Context,
     resource: &Resource,

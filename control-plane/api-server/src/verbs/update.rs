@@ -147,6 +147,9 @@ async fn attempt_update(
         (conversion.to_stored)(&mut object);
         resource.rules.default(&mut object);
     }
+    if path == UpdatePath::Main {
+        allocation::carry_over(resource, &mut object, &old);
+    }
     let warnings = match path {
         UpdatePath::Main => prepare::update(resource, &mut object, &old)?,
         UpdatePath::Status => prepare::update_status(resource, &mut object, &old)?,
