@@ -43,6 +43,8 @@ impl Cluster {
                 version: "v1.36.0".into(),
                 commit: "test".into(),
             },
+            documents: Vec::new(),
+            documents: parts.openid_documents().into(),
             security: Box::new(|inside| parts.build(inside)),
         };
         let server = ApiServer::start(config, Arc::new(MemoryStore::default()))
@@ -192,6 +194,13 @@ async fn callers_are_known_and_limited() {
                 r#"secrets is forbidden: User "system:serviceaccount:default:default" cannot list resource "secrets" in API group "" in the namespace "default""#
             )
         )
+    );
+    let (status, keys) = cluster
+        .send(None, Some(&token), "GET", "/openid/v1/jwks", None)
+        .await;
+    assert_eq!(
+        (status, keys["keys"][0]["alg"].as_str()),
+        (200, Some("ES256"))
     );
     let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
     let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
