@@ -13,7 +13,9 @@ mod garbage_collector;
 mod job;
 mod namespace;
 mod node_ipam;
+mod node_lifecycle;
 mod options;
+mod pod_gc;
 mod replicas;
 mod resources;
 mod root_ca;
@@ -23,6 +25,7 @@ mod services;
 mod stateful_set;
 mod support;
 mod table;
+mod taint_eviction;
 mod ttl_after_finished;
 
 pub use options::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};

@@ -15,18 +15,16 @@ mod pods;
 mod routing;
 mod scaled;
 
-pub(crate) use adoption::{claim_objects, release};
+pub(crate) use adoption::claim_objects;
 pub(crate) use backoff::Backoff;
 pub(crate) use expectations::Expectations;
-pub(crate) use hash::{computed_hash, safe_encode};
+pub(crate) use hash::computed_hash;
 pub(crate) use labels::{Selector, matches_all};
 pub(crate) use meta::{Meta, controller_of, is_controlled_by, owner_reference};
-pub(crate) use node_match::{affinity_matches, taints, tolerates, tolerates_all};
+pub(crate) use node_match::{affinity_matches, is_ready_node, taints, tolerates, tolerates_all};
 pub(crate) use pod_control::{BURST_REPLICAS, PodControl, is_namespace_terminating, slow_start};
 pub(crate) use pods::*;
-pub(crate) use routing::{
-    ORPHANS, orphan_namespace, owned_and_orphans, resolve, route_dependents, route_pods,
-};
+pub(crate) use routing::{owned_and_orphans, resolve, route_dependents, route_pods};
 pub(crate) use scaled::scaled_value;
 
 /// Counts are left out of a status when they are zero, as upstream's encoding does.

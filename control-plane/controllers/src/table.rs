@@ -106,4 +106,17 @@ pub(crate) const ROWS: &[Row] = &[
         5,
         crate::ttl_after_finished::start,
     ),
+    row(
+        "nodelifecycle",
+        "node-controller",
+        4,
+        crate::node_lifecycle::start,
+    ),
+    row(
+        "taint-eviction",
+        "node-controller",
+        4,
+        crate::taint_eviction::start,
+    ),
+    row("podgc", "pod-garbage-collector", 2, crate::pod_gc::start),
 ];

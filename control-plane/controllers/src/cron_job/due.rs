@@ -298,7 +298,7 @@ mod tests {
             at("2026-01-01T00:10:00Z"),
             &zone,
         );
-        assert_eq!(job.name(), "c-29454250");
+        assert_eq!(job.name(), "c-29453770");
         assert_eq!(
             job.annotation(SCHEDULED_AT),
             Some("2026-01-01T02:10:00+02:00")

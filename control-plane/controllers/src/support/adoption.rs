@@ -10,7 +10,7 @@ use crate::error::{Error, Outcome};
 
 /// What is to be done about one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
+enum Claim {
     /// It is the owner's already.
     Owned,
     /// It has no controller and matches: the owner takes it.
@@ -23,7 +23,7 @@ pub(crate) enum Claim {
 
 impl Claim {
     /// Decides about `object` from the point of view of `owner`. `matches` is the selector's verdict.
-    pub(crate) fn decide(owner: &impl Meta, object: &impl Meta, matches: bool) -> Self {
+    fn decide(owner: &impl Meta, object: &impl Meta, matches: bool) -> Self {
         match controller_of(object) {
             Some(reference) if reference.uid != owner.uid() => Self::Ignore,
             Some(_) if matches => Self::Owned,
@@ -110,7 +110,7 @@ async fn adopt<O: Kind, K: Kind>(
 }
 
 /// Takes the owner's reference off the object. An object that is gone, or another by now, needs nothing.
-pub(crate) async fn release<O: Kind, K: Kind>(client: &Client, owner: &O, object: &K) -> Outcome {
+async fn release<O: Kind, K: Kind>(client: &Client, owner: &O, object: &K) -> Outcome {
     let references = json!([{"$patch": "delete", "uid": Meta::uid(owner)}]);
     let body = json!({"metadata": {"ownerReferences": references, "uid": Meta::uid(object)}});
     patch(client, object, body).await.map(drop)

@@ -17,7 +17,7 @@ pub(crate) fn computed_hash<T: Serialize>(value: &T, collision_count: Option<i32
 }
 
 /// Replaces every character by one of the safe alphabet.
-pub(crate) fn safe_encode(text: &str) -> String {
+fn safe_encode(text: &str) -> String {
     text.bytes()
         .map(|byte| SAFE_ALPHABET[usize::from(byte) % SAFE_ALPHABET.len()] as char)
         .collect()

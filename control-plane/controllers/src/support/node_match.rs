@@ -103,6 +103,15 @@ pub(crate) fn taints(node: &Node) -> &[Taint] {
         .unwrap_or_default()
 }
 
+pub(crate) fn is_ready_node(node: &Node) -> bool {
+    let mut conditions = node
+        .status
+        .iter()
+        .filter_map(|s| s.conditions.as_ref())
+        .flatten();
+    conditions.any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

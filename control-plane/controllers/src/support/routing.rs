@@ -11,10 +11,10 @@ use crate::context::{Context, Queue};
 use crate::error::Outcome;
 
 /// Index: the namespace of every object that has no controller.
-pub(crate) const ORPHANS: &str = "orphans";
+const ORPHANS: &str = "orphans";
 
 /// The index function behind [`ORPHANS`].
-pub(crate) fn orphan_namespace<K: Kind>(object: &K) -> Vec<String> {
+fn orphan_namespace<K: Kind>(object: &K) -> Vec<String> {
     if controller_of(object).is_some() {
         Vec::new()
     } else {
