@@ -14,7 +14,9 @@ use crate::body::AnswerBody;
 use crate::core::Core;
 use crate::request::query_pairs;
 
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What clients ask for, and what they are answered: `@` is no part of a media type, and Go's parser refuses it.
+const V2_PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
 const FOREVER: HeaderValue = HeaderValue::from_static("public, immutable");
 /// A year ahead, as clients expect of what never changes under its URL.
@@ -27,7 +29,7 @@ pub(super) fn v2(core: &Core, cx: &Context, _rest: &str) -> Result<Answer, Statu
         .get(ACCEPT)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    let mut answer = if accept.contains(V2_PROTOBUF) {
+    let mut answer = if accept.contains(V2_PROTOBUF_ASKED) || accept.contains(V2_PROTOBUF) {
         let mut answer = Answer::json(StatusCode::OK, openapi_v2_protobuf(table));
         answer
             .headers

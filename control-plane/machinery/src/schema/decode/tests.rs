@@ -146,6 +146,10 @@ fn wrong_types_speak_as_upstream() {
     ] {
         check_error("apps/v1/Deployment", value, expect);
     }
+}
+
+#[test]
+fn texts_that_do_not_parse_speak_as_upstream() {
     check_error(
         "/v1/Secret",
         json!({"data": {"a": "not base64"}}),
