@@ -8,6 +8,8 @@ mod config;
 mod dir_watch;
 mod log_file;
 mod process;
+#[cfg(test)]
+mod real_tests;
 mod supervisor;
 
 use std::path::PathBuf;

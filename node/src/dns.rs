@@ -8,6 +8,7 @@ mod forward;
 mod names;
 mod records;
 mod server;
+mod socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use crate::network::ServiceCache;
 /// Where the cluster DNS listens and what it answers for.
 #[derive(Debug, Clone)]
 pub struct DnsConfig {
-    /// The address and port, normally the cluster DNS address and port 53. The address must be this node's already
+    /// The address and port, normally the cluster DNS address and port 53. The address may become this node's later
     /// (see [`crate::network::configure`]).
     pub listen: SocketAddr,
     /// The cluster's domain, without a final dot.

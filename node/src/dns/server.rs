@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Cluster, Decision, Transport, add_chased, decide, encode, failure};
 use super::forward::{Forwarder, read_message, write_message};
-use super::{DnsConfig, DnsError};
+use super::{DnsConfig, DnsError, socket};
 use crate::network::ServiceCache;
 
 /// The most questions that wait for the host's resolvers at a time; further ones are answered with a failure.
@@ -49,12 +49,8 @@ pub(super) async fn run(
             source,
         }
     };
-    let udp = UdpSocket::bind(config.listen)
-        .await
-        .map_err(listen("UDP"))?;
-    let tcp = TcpListener::bind(config.listen)
-        .await
-        .map_err(listen("TCP"))?;
+    let udp = socket::udp(config.listen).map_err(listen("UDP"))?;
+    let tcp = socket::tcp(config.listen).map_err(listen("TCP"))?;
     let forwarder = Forwarder::new(config.resolv_conf.clone(), config.listen.ip());
     let forwarded = Arc::new(Semaphore::new(MAX_FORWARDED));
     let server = Arc::new(Server {

@@ -66,17 +66,24 @@ fn step(action: impl Into<String>) -> impl FnOnce(Error) -> NetworkError {
 }
 
 fn connect() -> Result<Handle, NetworkError> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(|source| NetworkError::File {
-        action: "cannot open",
-        path: "netlink socket".into(),
-        source,
-    })?;
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| NetworkError::File {
+            action: "cannot open",
+            path: "netlink socket".into(),
+            source,
+        })?;
     tokio::spawn(connection);
     Ok(handle)
 }
 
 async fn link(handle: &Handle, name: &str) -> Result<Option<LinkMessage>, NetworkError> {
-    let found = handle.link().get().match_name(name.to_owned()).execute().try_next().await;
+    let found = handle
+        .link()
+        .get()
+        .match_name(name.to_owned())
+        .execute()
+        .try_next()
+        .await;
     match found {
         Ok(link) => Ok(link),
         Err(Error::NetlinkError(message)) if message.raw_code() == -nix::libc::ENODEV => Ok(None),
@@ -90,23 +97,26 @@ pub(super) async fn apply(plan: &Plan) -> Result<u32, NetworkError> {
     let mtu = plan.mtu.unwrap_or_else(host::default_mtu);
     let index = ensure_bridge(&handle, plan, mtu).await?;
     remove_other_addresses(&handle, index, plan).await?;
-    let address =
-        |ip: Ipv4Addr, prefix| handle.address().add(index, IpAddr::V4(ip), prefix).replace().execute();
+    let address = |ip: Ipv4Addr, prefix| {
+        handle
+            .address()
+            .add(index, IpAddr::V4(ip), prefix)
+            .replace()
+            .execute()
+    };
     address(plan.gateway, plan.pod_cidr.prefix_len())
         .await
         .map_err(step(format!("give {BRIDGE} the address {}", plan.gateway)))?;
-    // On the loopback device: the CNI bridge plugin accepts no second address on the bridge, and a dummy device
-    // is not in every kernel.
-    let loopback = link(&handle, "lo").await?.map_or(1, |link| link.header.index);
+    if !plan.cluster_dns.is_unspecified() {
+        add_cluster_dns(&handle, plan).await?;
+    }
+    let set = LinkUnspec::new_with_index(index).up().build();
     handle
-        .address()
-        .add(loopback, IpAddr::V4(plan.cluster_dns), 32)
-        .replace()
+        .link()
+        .set(set)
         .execute()
         .await
-        .map_err(step(format!("give lo the cluster DNS address {}", plan.cluster_dns)))?;
-    let set = LinkUnspec::new_with_index(index).up().build();
-    handle.link().set(set).execute().await.map_err(step(format!("bring up {BRIDGE}")))?;
+        .map_err(step(format!("bring up {BRIDGE}")))?;
     // Makes Services reachable from a host without a default route, from an address that pods can answer to.
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(plan.service_cidr.network(), plan.service_cidr.prefix_len())
@@ -115,36 +125,79 @@ pub(super) async fn apply(plan: &Plan) -> Result<u32, NetworkError> {
         .pref_source(plan.gateway)
         .build();
     let route = handle.route().add(route).replace().execute();
-    route.await.map_err(step(format!("route {} to {BRIDGE}", plan.service_cidr)))?;
+    route
+        .await
+        .map_err(step(format!("route {} to {BRIDGE}", plan.service_cidr)))?;
     host::configure_device(BRIDGE)?;
     Ok(mtu)
 }
 
+/// On the loopback device: the CNI bridge plugin accepts no second address on the bridge, and a dummy device is not in
+/// every kernel.
+async fn add_cluster_dns(handle: &Handle, plan: &Plan) -> Result<(), NetworkError> {
+    let loopback = link(handle, "lo")
+        .await?
+        .map_or(1, |link| link.header.index);
+    let address = handle
+        .address()
+        .add(loopback, IpAddr::V4(plan.cluster_dns), 32);
+    address.replace().execute().await.map_err(step(format!(
+        "give lo the cluster DNS address {}",
+        plan.cluster_dns
+    )))
+}
+
 async fn ensure_bridge(handle: &Handle, plan: &Plan, mtu: u32) -> Result<u32, NetworkError> {
     if link(handle, BRIDGE).await?.is_none() {
-        let bridge = LinkBridge::new(BRIDGE).address(plan.mac.to_vec()).mtu(mtu).build();
-        handle.link().add(bridge).execute().await.map_err(step(format!("create bridge {BRIDGE}")))?;
+        let bridge = LinkBridge::new(BRIDGE)
+            .address(plan.mac.to_vec())
+            .mtu(mtu)
+            .build();
+        handle
+            .link()
+            .add(bridge)
+            .execute()
+            .await
+            .map_err(step(format!("create bridge {BRIDGE}")))?;
     }
-    let bridge =
-        link(handle, BRIDGE).await?.ok_or_else(|| step(format!("find {BRIDGE}"))(Error::RequestFailed))?;
+    let bridge = link(handle, BRIDGE)
+        .await?
+        .ok_or_else(|| step(format!("find {BRIDGE}"))(Error::RequestFailed))?;
     let index = bridge.header.index;
     let has_mac = bridge.attributes.iter().any(
         |attribute| matches!(attribute, LinkAttribute::Address(address) if address.as_slice() == plan.mac),
     );
     if !has_mac {
-        let set = LinkUnspec::new_with_index(index).address(plan.mac.to_vec()).build();
-        handle.link().set(set).execute().await.map_err(step(format!("set the MAC address of {BRIDGE}")))?;
+        let set = LinkUnspec::new_with_index(index)
+            .address(plan.mac.to_vec())
+            .build();
+        handle
+            .link()
+            .set(set)
+            .execute()
+            .await
+            .map_err(step(format!("set the MAC address of {BRIDGE}")))?;
     }
     Ok(index)
 }
 
 /// An address left from another podCIDR would stop the CNI plugin.
-async fn remove_other_addresses(handle: &Handle, index: u32, plan: &Plan) -> Result<(), NetworkError> {
+async fn remove_other_addresses(
+    handle: &Handle,
+    index: u32,
+    plan: &Plan,
+) -> Result<(), NetworkError> {
     use rtnetlink::packet_route::AddressFamily;
     use rtnetlink::packet_route::address::AddressAttribute;
-    let mut addresses = handle.address().get().set_link_index_filter(index).execute();
-    while let Some(address) =
-        addresses.try_next().await.map_err(step(format!("read the addresses of {BRIDGE}")))?
+    let mut addresses = handle
+        .address()
+        .get()
+        .set_link_index_filter(index)
+        .execute();
+    while let Some(address) = addresses
+        .try_next()
+        .await
+        .map_err(step(format!("read the addresses of {BRIDGE}")))?
     {
         let ours = address.header.prefix_len == plan.pod_cidr.prefix_len()
             && address
@@ -153,7 +206,9 @@ async fn remove_other_addresses(handle: &Handle, index: u32, plan: &Plan) -> Res
                 .any(|attribute| *attribute == AddressAttribute::Address(IpAddr::V4(plan.gateway)));
         if address.header.family == AddressFamily::Inet && !ours {
             let removal = handle.address().del(address).execute();
-            removal.await.map_err(step(format!("remove an old address of {BRIDGE}")))?;
+            removal
+                .await
+                .map_err(step(format!("remove an old address of {BRIDGE}")))?;
         }
     }
     Ok(())
@@ -166,10 +221,24 @@ pub(super) async fn remove(plan: &Plan) -> Result<(), NetworkError> {
         removal.await.map_err(step(format!("delete {BRIDGE}")))?;
     }
     if let Some(loopback) = link(&handle, "lo").await? {
-        let addresses = handle.address().get().set_link_index_filter(loopback.header.index);
-        let mut addresses = addresses.set_address_filter(IpAddr::V4(plan.cluster_dns)).execute();
-        while let Some(address) = addresses.try_next().await.map_err(step("read the addresses of lo"))? {
-            handle.address().del(address).execute().await.map_err(step("remove the cluster DNS address"))?;
+        let addresses = handle
+            .address()
+            .get()
+            .set_link_index_filter(loopback.header.index);
+        let mut addresses = addresses
+            .set_address_filter(IpAddr::V4(plan.cluster_dns))
+            .execute();
+        while let Some(address) = addresses
+            .try_next()
+            .await
+            .map_err(step("read the addresses of lo"))?
+        {
+            handle
+                .address()
+                .del(address)
+                .execute()
+                .await
+                .map_err(step("remove the cluster DNS address"))?;
         }
     }
     Ok(())
@@ -200,6 +269,9 @@ mod tests {
     #[test]
     fn unusable_networks_are_refused() {
         assert!(matches!(plan("fd00::/64"), Err(NetworkError::NotIpv4(_))));
-        assert!(matches!(plan("10.42.0.0/31"), Err(NetworkError::TooSmall(_))));
+        assert!(matches!(
+            plan("10.42.0.0/31"),
+            Err(NetworkError::TooSmall(_))
+        ));
     }
 }

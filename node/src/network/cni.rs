@@ -48,7 +48,11 @@ pub(super) fn write(plan: &Plan, agent_dir: &Path, mtu: u32) -> Result<(), Netwo
     }
     let error = |action, path: &Path| {
         let path = path.to_owned();
-        move |source| NetworkError::File { action, path, source }
+        move |source| NetworkError::File {
+            action,
+            path,
+            source,
+        }
     };
     std::fs::create_dir_all(&dir).map_err(error("cannot create", &dir))?;
     // containerd reads the folder whenever it changes: it must never see half a file.
@@ -60,9 +64,11 @@ pub(super) fn write(plan: &Plan, agent_dir: &Path, mtu: u32) -> Result<(), Netwo
 pub(super) fn remove(agent_dir: &Path) -> Result<(), NetworkError> {
     let path = cni_conf_dir(agent_dir).join(FILE_NAME);
     match std::fs::remove_file(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(NetworkError::File { action: "cannot remove", path, source })
-        }
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(NetworkError::File {
+            action: "cannot remove",
+            path,
+            source,
+        }),
         _ => Ok(()),
     }
 }

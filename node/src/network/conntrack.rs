@@ -66,12 +66,17 @@ pub(crate) fn forget_udp_flows(stale: impl Fn(&Flow) -> bool) -> std::io::Result
     }
     for tuple in &tuples {
         let attribute = attribute(CTA_TUPLE_ORIG | 0x8000, tuple);
-        socket.send(&message(CT_DELETE, NLM_F_REQUEST | NLM_F_ACK, &attribute), 0)?;
+        socket.send(
+            &message(CT_DELETE, NLM_F_REQUEST | NLM_F_ACK, &attribute),
+            0,
+        )?;
         let (bytes, _) = socket.recv_from_full()?;
         for (kind, payload) in messages(&bytes) {
             // An entry that has gone meanwhile is as good as deleted.
             match (kind == NLMSG_ERROR).then(|| error_of(payload)) {
-                Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error);
+                }
                 _ => {}
             }
         }
@@ -101,8 +106,14 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 fn error_of(payload: &[u8]) -> std::io::Result<()> {
-    let code = payload.first_chunk::<4>().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
-    if code == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(-code)) }
+    let code = payload
+        .first_chunk::<4>()
+        .map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::from_raw_os_error(-code))
+    }
 }
 
 /// The messages in a datagram: type and what follows the netlink header.
@@ -128,7 +139,9 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
-    attributes(bytes).find(|(found, _)| *found == kind).map(|(_, value)| value)
+    attributes(bytes)
+        .find(|(found, _)| *found == kind)
+        .map(|(_, value)| value)
 }
 
 /// A UDP entry's flow, and the bytes that name it in a request.
@@ -176,7 +189,11 @@ mod tests {
     }
 
     fn tuple(source: ([u8; 4], u16), destination: ([u8; 4], u16), protocol: u8) -> Vec<u8> {
-        let ip = [padded(attribute(1, &source.0)), padded(attribute(2, &destination.0))].concat();
+        let ip = [
+            padded(attribute(1, &source.0)),
+            padded(attribute(2, &destination.0)),
+        ]
+        .concat();
         let ports = [
             padded(attribute(1, &[protocol])),
             padded(attribute(2, &source.1.to_be_bytes())),
@@ -190,7 +207,12 @@ mod tests {
         let endpoint = ([10, 42, 0, 5], 5353);
         let original = tuple(client, ([10, 43, 0, 9], 53), protocol);
         let reply = tuple(endpoint, client, protocol);
-        [vec![2, 0, 0, 0], attribute(0x8001, &original), attribute(0x8002, &reply)].concat()
+        [
+            vec![2, 0, 0, 0],
+            attribute(0x8001, &original),
+            attribute(0x8002, &reply),
+        ]
+        .concat()
     }
 
     #[test]
@@ -200,7 +222,10 @@ mod tests {
         assert_eq!(flow.destination.to_string(), "10.43.0.9:53");
         assert_eq!(flow.endpoint.to_string(), "10.42.0.5:5353");
         assert!(parse_entry(&entry(6)).is_none());
-        assert!(parse_entry(&bytes[..20]).is_none(), "a cut message is no entry");
+        assert!(
+            parse_entry(&bytes[..20]).is_none(),
+            "a cut message is no entry"
+        );
     }
 
     #[test]

@@ -23,12 +23,17 @@ const SETTINGS: [(&str, &str); 3] = [
 pub fn check_tools() -> Result<(), NetworkError> {
     match find_program("nft") {
         Some(_) => Ok(()),
-        None => Err(NetworkError::NotInstalled { program: "nft", package: "nftables" }),
+        None => Err(NetworkError::NotInstalled {
+            program: "nft",
+            package: "nftables",
+        }),
     }
 }
 
 pub(super) fn configure_kernel() -> Result<(), NetworkError> {
-    SETTINGS.iter().try_for_each(|(name, value)| set(name, value))
+    SETTINGS
+        .iter()
+        .try_for_each(|(name, value)| set(name, value))
 }
 
 /// Settings of the bridge itself.
@@ -40,7 +45,11 @@ fn set(name: &str, value: &str) -> Result<(), NetworkError> {
     let path = PathBuf::from("/proc/sys").join(name);
     let error = |action| {
         let path = path.clone();
-        move |source| NetworkError::File { action, path, source }
+        move |source| NetworkError::File {
+            action,
+            path,
+            source,
+        }
     };
     let old = std::fs::read_to_string(&path).map_err(error("cannot read"))?;
     if old.trim() == value {

@@ -15,8 +15,10 @@ const MAX_REASON_BYTES: usize = 600;
 
 /// Applies a ruleset atomically. `table` names it in errors.
 pub(crate) async fn apply(table: &'static str, ruleset: &str) -> Result<(), NetworkError> {
-    let program =
-        find_program("nft").ok_or(NetworkError::NotInstalled { program: "nft", package: "nftables" })?;
+    let program = find_program("nft").ok_or(NetworkError::NotInstalled {
+        program: "nft",
+        package: "nftables",
+    })?;
     let refused = |reason: String| NetworkError::Nft { table, reason };
     let mut child = Command::new(program)
         .args(["-f", "-"])

@@ -12,7 +12,12 @@ const TABLE: &str = "xebec-pods";
 
 /// The rules as text: a replacement of whatever was there.
 pub(super) fn render(plan: &Plan) -> String {
-    let Plan { pod_cidr, cluster_cidr, gateway, .. } = plan;
+    let Plan {
+        pod_cidr,
+        cluster_cidr,
+        gateway,
+        ..
+    } = plan;
     let mac = plan.mac_text();
     format!(
         r#"table bridge {TABLE}
@@ -49,7 +54,7 @@ pub(super) async fn apply(plan: &Plan) -> Result<(), NetworkError> {
 }
 
 pub(super) async fn remove() -> Result<(), NetworkError> {
-    let text =
-        ["bridge", "ip"].map(|family| format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n"));
+    let text = ["bridge", "ip"]
+        .map(|family| format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n"));
     nft::apply(TABLE, &text.concat()).await
 }

@@ -42,9 +42,15 @@ impl ServiceCache {
     /// Starts to list and watch; returns at once. The watches end with `shutdown`.
     pub fn start(client: kube::Client, shutdown: CancellationToken) -> Arc<ServiceCache> {
         let cache = Arc::new(ServiceCache::empty());
-        let services = watch_objects(kube::Api::<Service>::all(client.clone()), watcher::Config::default());
+        let services = watch_objects(
+            kube::Api::<Service>::all(client.clone()),
+            watcher::Config::default(),
+        );
         let services = follow(cache.clone(), services.default_backoff(), Services);
-        let slices = watch_objects(kube::Api::<EndpointSlice>::all(client), watcher::Config::default());
+        let slices = watch_objects(
+            kube::Api::<EndpointSlice>::all(client),
+            watcher::Config::default(),
+        );
         let slices = follow(cache.clone(), slices.default_backoff(), Slices);
         tokio::spawn(async move {
             tokio::select! {
@@ -56,7 +62,10 @@ impl ServiceCache {
     }
 
     pub(crate) fn empty() -> ServiceCache {
-        ServiceCache { state: RwLock::default(), progress: watch::Sender::new(Progress::default()) }
+        ServiceCache {
+            state: RwLock::default(),
+            progress: watch::Sender::new(Progress::default()),
+        }
     }
 
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, ServiceState> {
@@ -102,7 +111,10 @@ impl Followed for Services {
         ServiceInfo::from_api(object)
     }
     fn key(object: &Service) -> Option<Key> {
-        Some((object.metadata.namespace.clone()?, object.metadata.name.clone()?))
+        Some((
+            object.metadata.namespace.clone()?,
+            object.metadata.name.clone()?,
+        ))
     }
     fn info_key(info: &ServiceInfo) -> Key {
         info.key()
@@ -128,7 +140,10 @@ impl Followed for Slices {
         SliceInfo::from_api(object)
     }
     fn key(object: &EndpointSlice) -> Option<Key> {
-        Some((object.metadata.namespace.clone()?, object.metadata.name.clone()?))
+        Some((
+            object.metadata.namespace.clone()?,
+            object.metadata.name.clone()?,
+        ))
     }
     fn info_key(info: &SliceInfo) -> Key {
         info.key.clone()
@@ -164,13 +179,17 @@ async fn follow<F: Followed>(
                 listing.extend(F::info(&object));
                 continue;
             }
-            Ok(Event::InitDone) => {
-                (replace::<F>(&mut cache.state.write(), std::mem::take(&mut listing)), true)
-            }
+            Ok(Event::InitDone) => (
+                replace::<F>(&mut cache.state.write(), std::mem::take(&mut listing)),
+                true,
+            ),
             Ok(Event::Apply(object)) => (apply::<F>(&mut cache.state.write(), &object), false),
             Ok(Event::Delete(object)) => {
                 let mut state = cache.state.write();
-                (F::key(&object).is_some_and(|key| F::delete(&mut state, &key)), false)
+                (
+                    F::key(&object).is_some_and(|key| F::delete(&mut state, &key)),
+                    false,
+                )
             }
             Err(error) => {
                 tracing::debug!(%error, "watch of services was interrupted");

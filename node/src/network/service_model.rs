@@ -117,7 +117,10 @@ pub(crate) struct SliceInfo {
 }
 
 fn addresses<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<IpAddr> {
-    texts.into_iter().filter_map(|text| text.parse().ok()).collect()
+    texts
+        .into_iter()
+        .filter_map(|text| text.parse().ok())
+        .collect()
 }
 
 fn port_number(port: i32) -> u16 {
@@ -136,8 +139,10 @@ impl ServiceInfo {
         let local = |policy: &Option<String>| policy.as_deref() == Some("Local");
         let kind = spec.type_.as_deref().unwrap_or("ClusterIP");
         let external = kind == "ExternalName";
-        let ingress =
-            service.status.iter().filter_map(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+        let ingress = service
+            .status
+            .iter()
+            .filter_map(|status| status.load_balancer.as_ref()?.ingress.as_ref());
         // An address of mode Proxy is the load balancer's own: traffic comes back from it, not past it (KEP-1860).
         let load_balancer_ips = ingress
             .flatten()
@@ -145,10 +150,14 @@ impl ServiceInfo {
             .filter_map(|ingress| ingress.ip.as_ref()?.parse().ok())
             .collect();
         let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
-            let seconds =
-                spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
+            let seconds = spec
+                .session_affinity_config
+                .as_ref()
+                .and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
             let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
-            Affinity { timeout_seconds: seconds.unwrap_or(DEFAULT_AFFINITY_SECONDS) }
+            Affinity {
+                timeout_seconds: seconds.unwrap_or(DEFAULT_AFFINITY_SECONDS),
+            }
         });
         let labels = metadata.labels.as_ref();
         Some(ServiceInfo {
@@ -156,8 +165,17 @@ impl ServiceInfo {
             name: metadata.name.clone()?,
             headless: !external && spec.cluster_ip.as_deref() == Some("None"),
             cluster_ips: if external { Vec::new() } else { cluster_ips },
-            external_name: if external { spec.external_name.clone() } else { None },
-            ports: spec.ports.iter().flatten().filter_map(service_port).collect(),
+            external_name: if external {
+                spec.external_name.clone()
+            } else {
+                None
+            },
+            ports: spec
+                .ports
+                .iter()
+                .flatten()
+                .filter_map(service_port)
+                .collect(),
             external_ips: addresses(spec.external_ips.iter().flatten()),
             load_balancer_ips,
             source_ranges: spec
@@ -195,7 +213,12 @@ impl SliceInfo {
             return None;
         }
         let namespace = slice.metadata.namespace.clone()?;
-        let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?.clone();
+        let service = slice
+            .metadata
+            .labels
+            .as_ref()?
+            .get(SERVICE_NAME_LABEL)?
+            .clone();
         let ports = slice.ports.iter().flatten().filter_map(|port| {
             Some(SlicePort {
                 name: port.name.clone().unwrap_or_default(),
@@ -207,7 +230,12 @@ impl SliceInfo {
             key: (namespace.clone(), slice.metadata.name.clone()?),
             service: (namespace, service),
             ports: ports.collect(),
-            endpoints: slice.endpoints.iter().flatten().filter_map(endpoint).collect(),
+            endpoints: slice
+                .endpoints
+                .iter()
+                .flatten()
+                .filter_map(endpoint)
+                .collect(),
         })
     }
 }
@@ -221,7 +249,10 @@ fn endpoint(endpoint: &ApiEndpoint) -> Option<Endpoint> {
         ready,
         serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
         terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
-        hostname: endpoint.hostname.clone().filter(|hostname| !hostname.is_empty()),
+        hostname: endpoint
+            .hostname
+            .clone()
+            .filter(|hostname| !hostname.is_empty()),
         node: endpoint.node_name.clone(),
     })
 }
@@ -248,7 +279,10 @@ impl ServiceState {
     /// Whether any Service lives in a namespace: a name below one that has none does not exist.
     pub(crate) fn has_namespace(&self, namespace: &str) -> bool {
         let start = (namespace.to_owned(), String::new());
-        self.services.range(start..).next().is_some_and(|((found, _), _)| found == namespace)
+        self.services
+            .range(start..)
+            .next()
+            .is_some_and(|((found, _), _)| found == namespace)
     }
 
     /// The slices of a Service, in the order of their names.
@@ -266,8 +300,15 @@ impl ServiceState {
     }
 
     /// The Services that have an address among their endpoints.
-    pub(crate) fn services_of_endpoint(&self, address: IpAddr) -> impl Iterator<Item = &Arc<ServiceInfo>> {
-        self.by_endpoint.get(&address).into_iter().flatten().filter_map(|key| self.services.get(key))
+    pub(crate) fn services_of_endpoint(
+        &self,
+        address: IpAddr,
+    ) -> impl Iterator<Item = &Arc<ServiceInfo>> {
+        self.by_endpoint
+            .get(&address)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| self.services.get(key))
     }
 
     /// Puts in a Service; says whether that changed anything.
@@ -285,7 +326,9 @@ impl ServiceState {
     }
 
     pub(crate) fn delete_service(&mut self, key: &Key) -> bool {
-        let Some(old) = self.services.remove(key) else { return false };
+        let Some(old) = self.services.remove(key) else {
+            return false;
+        };
         for ip in &old.cluster_ips {
             if self.by_cluster_ip.get(ip) == Some(key) {
                 self.by_cluster_ip.remove(ip);
@@ -296,20 +339,32 @@ impl ServiceState {
 
     /// Puts in a slice; says whether that changed anything.
     pub(crate) fn apply_slice(&mut self, slice: SliceInfo) -> bool {
-        if self.slices.get(&slice.key).is_some_and(|old| **old == slice) {
+        if self
+            .slices
+            .get(&slice.key)
+            .is_some_and(|old| **old == slice)
+        {
             return false;
         }
         self.delete_slice(&slice.key);
-        self.by_service.entry(slice.service.clone()).or_default().insert(slice.key.1.clone());
+        self.by_service
+            .entry(slice.service.clone())
+            .or_default()
+            .insert(slice.key.1.clone());
         for endpoint in &slice.endpoints {
-            self.by_endpoint.entry(endpoint.address).or_default().insert(slice.service.clone());
+            self.by_endpoint
+                .entry(endpoint.address)
+                .or_default()
+                .insert(slice.service.clone());
         }
         self.slices.insert(slice.key.clone(), Arc::new(slice));
         true
     }
 
     pub(crate) fn delete_slice(&mut self, key: &Key) -> bool {
-        let Some(old) = self.slices.remove(key) else { return false };
+        let Some(old) = self.slices.remove(key) else {
+            return false;
+        };
         let mut siblings = BTreeSet::new();
         if let Some(names) = self.by_service.get_mut(&old.service) {
             names.remove(&key.1);
@@ -319,8 +374,9 @@ impl ServiceState {
             }
         }
         for endpoint in &old.endpoints {
-            let elsewhere =
-                siblings.iter().filter_map(|name| self.slices.get(&(key.0.clone(), name.clone())));
+            let elsewhere = siblings
+                .iter()
+                .filter_map(|name| self.slices.get(&(key.0.clone(), name.clone())));
             let mut elsewhere = elsewhere.flat_map(|slice| &slice.endpoints);
             if elsewhere.any(|other| other.address == endpoint.address) {
                 continue;
