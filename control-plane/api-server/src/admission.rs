@@ -13,6 +13,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod pod_resources;
 mod pod_security;
+mod pod_topology_labels;
 mod priority;
 mod resource_quota;
 mod runtime_class;
@@ -44,7 +45,7 @@ pub struct AdmissionContext {
 type Row = fn(&AdmissionContext) -> Arc<dyn Admission>;
 
 /// In the order in which they run.
-const PLUGINS: [Row; 20] = [
+const PLUGINS: [Row; 21] = [
     |_| Arc::new(certificates::CertificateRequester),
     |c| {
         Arc::new(namespace_lifecycle::NamespaceLifecycle::new(
@@ -108,6 +109,11 @@ const PLUGINS: [Row; 20] = [
     |_| Arc::new(certificates::CertificateSubjectRestriction),
     |c| {
         Arc::new(default_ingress_class::DefaultIngressClass {
+            reader: c.reader.clone(),
+        })
+    },
+    |c| {
+        Arc::new(pod_topology_labels::PodTopologyLabels {
             reader: c.reader.clone(),
         })
     },

@@ -1,10 +1,13 @@
 //! PodSecurity: the Pod Security Standards, as the labels `pod-security.kubernetes.io/*` of a namespace ask for them.
 //!
-//! `enforce` refuses pods; `warn` tells the user, also about the templates of workloads. Without labels everything is
-//! allowed, as upstream. The checks are those of the newest version, whichever a label names.
+//! `enforce` refuses pods; `warn` (the same level unless set) tells the user, also about the templates of workloads.
+//! Without labels everything is allowed, as upstream. The checks are those of the newest version, whichever a label
+//! names.
 
 mod checks;
+mod policy;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_machinery::{ObjectExt, Status, go_quote};
@@ -14,17 +17,11 @@ use serde_json::Value;
 use super::forbid;
 use crate::plugin::{Admission, Attributes, ObjectReader, Operation};
 
-use checks::violations;
+use checks::{Violation, violations};
+use policy::{Level, Policy};
 
-const PREFIX: &str = "pod-security.kubernetes.io/";
-
-/// A level of the standards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
-    Privileged,
-    Baseline,
-    Restricted,
-}
+/// Pods that are looked at when a namespace becomes stricter.
+const EXISTING_PODS_LIMIT: usize = 3000;
 
 /// Kinds with a pod template: group, resource, where it is.
 const TEMPLATES: [(&str, &str, &[&str]); 9] = [
@@ -48,36 +45,64 @@ pub(super) struct PodSecurity {
 }
 
 impl PodSecurity {
-    /// The level that a mode asks for and how messages name it, e.g. `baseline:latest`.
-    fn policy(&self, namespace: &str, mode: &str) -> (Level, String) {
+    fn policy(&self, namespace: &str, mode: &str) -> Policy {
         let namespace = self.reader.get("", "namespaces", "", namespace);
-        let label = |name: &str| {
-            let key = format!("{PREFIX}{name}");
-            namespace
-                .as_ref()
-                .map(|n| n.text(&["metadata", "labels", &key]).to_owned())
-                .unwrap_or_default()
-        };
-        let name = label(mode);
-        let level = match name.as_str() {
-            "" | "privileged" => Level::Privileged,
-            "baseline" => Level::Baseline,
-            // One that is not known is taken as the strictest.
-            _ => Level::Restricted,
-        };
-        let version = Some(label(&format!("{mode}-version"))).filter(|v| !v.is_empty());
-        (
-            level,
-            format!("{name}:{}", version.as_deref().unwrap_or("latest")),
-        )
+        namespace.map_or_else(Policy::default, |namespace| Policy::of(&namespace, mode))
     }
 
-    /// What is wrong with a pod under a mode's policy.
-    fn violation(&self, namespace: &str, mode: &str, pod: &Value) -> Option<String> {
-        let (level, name) = self.policy(namespace, mode);
-        let found = violations(level, pod);
-        (!found.is_empty())
-            .then(|| format!("PodSecurity {}: {}", go_quote(&name), found.join(", ")))
+    /// What is wrong with the pod of a write under a mode's policy.
+    fn violation(&self, attributes: &Attributes, mode: &str) -> Option<String> {
+        let pod = pod_of(attributes)?;
+        let policy = self.policy(&attributes.namespace, mode);
+        let found = violations(policy.level, pod);
+        let found: Vec<String> = found.iter().map(Violation::to_string).collect();
+        (!found.is_empty()).then(|| {
+            let policy = go_quote(&policy.to_string());
+            format!("PodSecurity {policy}: {}", found.join(", "))
+        })
+    }
+
+    /// Warnings about pods that a namespace's new policy would not let in.
+    fn existing(&self, namespace: &Value, old: &Value) -> Vec<String> {
+        let (new, old) = (Policy::of(namespace, "enforce"), Policy::of(old, "enforce"));
+        if new == old
+            || new.level == Level::Privileged
+            || (new.version == old.version && new.level < old.level)
+        {
+            return Vec::new();
+        }
+        let pods = self.reader.list("", "pods", Some(namespace.name()));
+        let mut by_reason: BTreeMap<String, (String, usize)> = BTreeMap::new();
+        for pod in pods.iter().take(EXISTING_PODS_LIMIT) {
+            let reasons: Vec<String> = violations(new.level, pod)
+                .into_iter()
+                .map(|v| v.reason)
+                .collect();
+            if !reasons.is_empty() {
+                by_reason
+                    .entry(reasons.join(", "))
+                    .or_insert_with(|| (pod.name().into(), 0))
+                    .1 += 1;
+            }
+        }
+        if by_reason.is_empty() {
+            return Vec::new();
+        }
+        let mut warnings: Vec<String> = by_reason
+            .into_iter()
+            .map(|(reason, (pod, count))| match count {
+                1 => format!("{pod}: {reason}"),
+                2 => format!("{pod} (and 1 other pod): {reason}"),
+                _ => format!("{pod} (and {} other pods): {reason}", count - 1),
+            })
+            .collect();
+        warnings.sort();
+        let (name, policy) = (go_quote(namespace.name()), go_quote(&new.to_string()));
+        let head = format!(
+            "existing pods in namespace {name} violate the new PodSecurity enforce level {policy}"
+        );
+        warnings.insert(0, head);
+        warnings
     }
 }
 
@@ -103,28 +128,45 @@ impl Admission for PodSecurity {
 
     fn handles(&self, attributes: &Attributes) -> bool {
         matches!(attributes.operation, Operation::Create | Operation::Update)
-            && TEMPLATES
-                .iter()
-                .any(|(group, resource, _)| attributes.is(group, resource))
+            && (attributes.is("", "namespaces")
+                || TEMPLATES
+                    .iter()
+                    .any(|(group, resource, _)| attributes.is(group, resource)))
     }
 
     async fn admit(&self, attributes: &mut Attributes) -> Result<(), Status> {
-        let warning =
-            pod_of(attributes).and_then(|pod| self.violation(&attributes.namespace, "warn", pod));
-        if let Some(warning) = warning {
+        if attributes.resource == "namespaces" {
+            if let (Some(namespace), Some(old)) = (&attributes.object, &attributes.old) {
+                let warnings = self.existing(namespace, old);
+                attributes.warnings.extend(warnings);
+            }
+        } else if let Some(warning) = self.violation(attributes, "warn") {
             attributes.warnings.push(format!("would violate {warning}"));
         }
         Ok(())
     }
 
     async fn validate(&self, attributes: &Attributes) -> Result<(), Status> {
-        if attributes.resource != "pods" {
-            return Ok(());
+        match attributes.resource.as_str() {
+            "namespaces" => {
+                let Some(namespace) = &attributes.object else {
+                    return Ok(());
+                };
+                let errors = policy::label_errors(namespace);
+                let known = attributes
+                    .old
+                    .as_ref()
+                    .is_some_and(|old| policy::label_errors(old) == errors);
+                if errors.is_empty() || known {
+                    return Ok(());
+                }
+                Err(Status::invalid("", "Namespace", namespace.name(), &errors))
+            }
+            "pods" => match self.violation(attributes, "enforce") {
+                Some(reason) => Err(forbid(attributes, format!("violates {reason}"))),
+                None => Ok(()),
+            },
+            _ => Ok(()),
         }
-        let found = pod_of(attributes)
-            .and_then(|pod| self.violation(&attributes.namespace, "enforce", pod));
-        found.map_or(Ok(()), |reason| {
-            Err(forbid(attributes, format!("violates {reason}")))
-        })
     }
 }

@@ -122,83 +122,26 @@ async fn a_plain_pod_gets_what_every_pod_has() {
         volume.starts_with("kube-api-access-") && volume.len() == 21,
         "{volume}"
     );
-    let expect = expect_test::expect![[r#"
-        {
-          "containers": [
-            {
-              "name": "c",
-              "volumeMounts": [
-                {
-                  "name": "VOLUME",
-                  "readOnly": true,
-                  "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"
-                }
-              ]
-            }
-          ],
-          "serviceAccountName": "default",
-          "serviceAccount": "default",
-          "volumes": [
-            {
-              "name": "VOLUME",
-              "projected": {
-                "sources": [
-                  {
-                    "serviceAccountToken": {
-                      "expirationSeconds": 3607,
-                      "path": "token"
-                    }
-                  },
-                  {
-                    "configMap": {
-                      "name": "kube-root-ca.crt",
-                      "items": [
-                        {
-                          "key": "ca.crt",
-                          "path": "ca.crt"
-                        }
-                      ]
-                    }
-                  },
-                  {
-                    "downwardAPI": {
-                      "items": [
-                        {
-                          "path": "namespace",
-                          "fieldRef": {
-                            "apiVersion": "v1",
-                            "fieldPath": "metadata.namespace"
-                          }
-                        }
-                      ]
-                    }
-                  }
-                ],
-                "defaultMode": 420
-              }
-            }
-          ],
-          "priority": 0,
-          "preemptionPolicy": "PreemptLowerPriority",
-          "tolerations": [
-            {
-              "key": "node.kubernetes.io/not-ready",
-              "operator": "Exists",
-              "effect": "NoExecute",
-              "tolerationSeconds": 300
-            },
-            {
-              "key": "node.kubernetes.io/unreachable",
-              "operator": "Exists",
-              "effect": "NoExecute",
-              "tolerationSeconds": 300
-            }
-          ]
-        }"#]];
-    let text = serde_json::to_string_pretty(&pod["spec"])
-        .expect("JSON")
-        .replace(&volume, "VOLUME");
-    expect.assert_eq(&text);
+    let mount = json!({"name": volume, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"});
+    let namespace = json!({"apiVersion": "v1", "fieldPath": "metadata.namespace"});
+    let toleration = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300});
+    let expect = json!({
+        "containers": [{"name": "c", "volumeMounts": [mount]}],
+        "serviceAccountName": "default",
+        "serviceAccount": "default",
+        "volumes": [{"name": volume, "projected": {
+            "sources": [
+                {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+                {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+                {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": namespace}]}},
+            ],
+            "defaultMode": 420,
+        }}],
+        "priority": 0,
+        "preemptionPolicy": "PreemptLowerPriority",
+        "tolerations": [toleration("node.kubernetes.io/not-ready"), toleration("node.kubernetes.io/unreachable")],
+    });
+    assert_eq!(pod["spec"], expect);
 }
 
 #[tokio::test]
@@ -411,6 +354,59 @@ async fn pod_security_refuses_and_warns() {
     assert_eq!(
         warnings,
         ["would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)"]
+    );
+}
+
+#[tokio::test]
+async fn pod_security_labels_must_be_right() {
+    let cluster = Cluster::new();
+    let namespace = |level: &str| json!({"metadata": {"name": "a", "labels": {"pod-security.kubernetes.io/enforce": level}}});
+    let reason = "Namespace \"a\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"strict\": must be one of privileged, baseline, restricted";
+    cluster
+        .refused("namespaces", namespace("strict"), reason)
+        .await;
+    for name in ["p", "q"] {
+        let mut pod = pod(json!({"hostPID": true}));
+        pod["metadata"]["name"] = name.into();
+        cluster.objects.put("", "pods", pod);
+    }
+    let (_, warnings) = cluster
+        .write(
+            "namespaces",
+            namespace("baseline"),
+            Some(namespace("privileged")),
+        )
+        .await
+        .expect("admitted");
+    assert_eq!(
+        warnings,
+        [
+            "existing pods in namespace \"a\" violate the new PodSecurity enforce level \"baseline:latest\"",
+            "p (and 1 other pod): host namespaces",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_bound_pod_knows_its_zone() {
+    let cluster = Cluster::new();
+    let labels = json!({"topology.kubernetes.io/zone": "z", "other": "x"});
+    cluster.objects.put(
+        "",
+        "nodes",
+        json!({"metadata": {"name": "n", "labels": labels}}),
+    );
+    let (bound, _) = cluster
+        .write(
+            "pods/binding",
+            pod(json!({"nodeName": "n"})),
+            Some(pod(json!({}))),
+        )
+        .await
+        .expect("admitted");
+    assert_eq!(
+        bound["metadata"]["labels"],
+        json!({"topology.kubernetes.io/zone": "z"})
     );
 }
 

@@ -16,94 +16,84 @@ pub(super) fn impersonated(
     user: &UserInfo,
     headers: &HeaderMap,
 ) -> Result<Option<UserInfo>, Status> {
+    let Some(mut wanted) = wanted_user(headers)? else {
+        return Ok(None);
+    };
+    for query in questions(&wanted) {
+        authorization.require(user, &query)?;
+    }
+    if let Some((namespace, _)) = service_account(&wanted.name).filter(|_| wanted.groups.is_empty())
+    {
+        wanted.groups = service_account_groups(namespace).into();
+    }
+    if wanted.name == ANONYMOUS {
+        add_group(&mut wanted, UNAUTHENTICATED);
+    } else if !wanted.is_in_group(UNAUTHENTICATED) {
+        add_group(&mut wanted, AUTHENTICATED);
+    }
+    Ok(Some(wanted))
+}
+
+/// Whom the headers name.
+fn wanted_user(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
     let all = |name: &str| -> Vec<String> {
-        headers
-            .get_all(name)
-            .iter()
+        let values = headers.get_all(name).iter();
+        values
             .filter_map(|v| v.to_str().ok().map(String::from))
             .collect()
     };
-    let first = |name: &str| all(name).into_iter().next().filter(|v| !v.is_empty());
-    let (groups, uid) = (all("impersonate-group"), first("impersonate-uid"));
-    let extra = peer::extra(headers, "impersonate-extra-");
-    let Some(name) = first("impersonate-user") else {
-        if groups.is_empty() && uid.is_none() && extra.is_empty() {
-            return Ok(None);
-        }
+    let first = |name: &str| all(name).into_iter().next().unwrap_or_default();
+    let wanted = UserInfo {
+        name: first("impersonate-user"),
+        uid: first("impersonate-uid"),
+        groups: all("impersonate-group"),
+        extra: peer::extra(headers, "impersonate-extra-"),
+    };
+    if wanted == UserInfo::default() {
+        return Ok(None);
+    }
+    if wanted.name.is_empty() {
         return Err(Status::internal_error(
             "requested groups, uid or extra without impersonating a user",
         ));
-    };
-    let service_account = name
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'));
-    let ask = |query: AccessQuery<'_>| {
-        authorization.require(
-            user,
-            &AccessQuery {
-                verb: "impersonate",
-                is_resource: true,
-                ..query
-            },
-        )
-    };
-    match service_account {
-        Some((namespace, account)) => ask(AccessQuery {
-            resource: "serviceaccounts",
-            namespace,
-            name: account,
-            ..AccessQuery::default()
-        })?,
-        None => ask(AccessQuery {
-            resource: "users",
-            name: &name,
-            ..AccessQuery::default()
-        })?,
     }
-    for group in &groups {
-        ask(AccessQuery {
-            resource: "groups",
-            name: group,
-            ..AccessQuery::default()
-        })?;
-    }
-    for (key, value) in extra
-        .iter()
-        .flat_map(|(key, values)| values.iter().map(move |v| (key, v)))
-    {
-        let resource = "userextras";
-        ask(AccessQuery {
-            group: GROUP,
-            resource,
-            subresource: key,
-            name: value,
-            ..AccessQuery::default()
-        })?;
-    }
-    if let Some(uid) = &uid {
-        ask(AccessQuery {
-            group: GROUP,
-            resource: "uids",
-            name: uid,
-            ..AccessQuery::default()
-        })?;
-    }
-    let implied = service_account
-        .filter(|_| groups.is_empty())
-        .map(|(namespace, _)| service_account_groups(namespace));
-    let mut other = UserInfo {
+    Ok(Some(wanted))
+}
+
+/// Namespace and name of the service account that a user name stands for.
+fn service_account(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+}
+
+/// All that must be allowed.
+fn questions(wanted: &UserInfo) -> Vec<AccessQuery<'_>> {
+    let ask = |group, resource, name| AccessQuery {
+        verb: "impersonate",
+        is_resource: true,
+        group,
+        resource,
         name,
-        uid: uid.unwrap_or_default(),
-        groups,
-        extra,
+        ..AccessQuery::default()
     };
-    other.groups.extend(implied.into_iter().flatten());
-    if other.name == ANONYMOUS {
-        add_group(&mut other, UNAUTHENTICATED);
-    } else if !other.is_in_group(UNAUTHENTICATED) {
-        add_group(&mut other, AUTHENTICATED);
+    let mut questions = vec![match service_account(&wanted.name) {
+        Some((namespace, name)) => AccessQuery {
+            namespace,
+            ..ask("", "serviceaccounts", name)
+        },
+        None => ask("", "users", &wanted.name),
+    }];
+    questions.extend(wanted.groups.iter().map(|group| ask("", "groups", group)));
+    for (key, values) in &wanted.extra {
+        let extra = |value| AccessQuery {
+            subresource: key,
+            ..ask(GROUP, "userextras", value)
+        };
+        questions.extend(values.iter().map(|value| extra(value)));
     }
-    Ok(Some(other))
+    if !wanted.uid.is_empty() {
+        questions.push(ask(GROUP, "uids", &wanted.uid));
+    }
+    questions
 }
 
 impl Impersonation for Authorization {

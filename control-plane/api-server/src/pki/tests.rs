@@ -236,7 +236,7 @@ fn a_request_is_signed_with_its_own_names_and_our_usages() {
     let der = CertificateDer::from_pem_slice(pem.as_bytes()).expect("certificate");
     let trust = pki.client_trust().expect("trust");
     assert!(matches!(
-        trust.judge(&[der.clone()], UnixTime::now()),
+        trust.judge(std::slice::from_ref(&der), UnixTime::now()),
         PeerCertificate::Client(_)
     ));
     let later = UnixTime::since_unix_epoch(Duration::from_secs(unix_now() + 3700));

@@ -33,10 +33,25 @@ pub(super) struct RoleRef {
     pub(super) name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Subject {
-    User(String),
-    Group(String),
+/// Bindings by the subject's name.
+#[derive(Default)]
+struct Bindings {
+    users: HashMap<String, Vec<Binding>>,
+    groups: HashMap<String, Vec<Binding>>,
+}
+
+impl Bindings {
+    fn of<'a>(&'a self, user: &'a UserInfo) -> impl Iterator<Item = &'a Binding> {
+        let groups = user
+            .groups
+            .iter()
+            .filter_map(|group| self.groups.get(group));
+        self.users
+            .get(&user.name)
+            .into_iter()
+            .chain(groups)
+            .flatten()
+    }
 }
 
 struct Binding {
@@ -54,8 +69,8 @@ struct Compiled {
     changed: [u64; 4],
     cluster_roles: HashMap<String, Arc<[PolicyRule]>>,
     roles: HashMap<(String, String), Arc<[PolicyRule]>>,
-    cluster_bindings: HashMap<Subject, Vec<Binding>>,
-    bindings: HashMap<String, HashMap<Subject, Vec<Binding>>>,
+    cluster_bindings: Bindings,
+    bindings: HashMap<String, Bindings>,
 }
 
 /// The RBAC authorizer. Cheap to clone.
@@ -191,28 +206,16 @@ impl Compiled {
 
     fn bindings_of<'a>(
         &'a self,
-        user: &UserInfo,
+        user: &'a UserInfo,
         namespace: &str,
     ) -> impl Iterator<Item = &'a Binding> {
-        let groups = user.groups.iter().cloned().map(Subject::Group);
-        let subjects: Vec<Subject> = std::iter::once(Subject::User(user.name.clone()))
-            .chain(groups)
-            .collect();
         let here = self
             .bindings
             .get(namespace)
             .filter(|_| !namespace.is_empty());
-        let tables = [Some(&self.cluster_bindings), here];
-        tables
-            .into_iter()
-            .flatten()
-            .flat_map(move |table| {
-                subjects
-                    .iter()
-                    .filter_map(|s| table.get(s))
-                    .collect::<Vec<_>>()
-            })
-            .flatten()
+        std::iter::once(&self.cluster_bindings)
+            .chain(here)
+            .flat_map(|table| table.of(user))
     }
 
     fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<&Arc<[PolicyRule]>> {
@@ -223,19 +226,19 @@ impl Compiled {
     }
 }
 
-fn add_binding(table: &mut HashMap<Subject, Vec<Binding>>, object: &Value, namespace: &str) {
+fn add_binding(table: &mut Bindings, object: &Value, namespace: &str) {
     let Ok(role) = RoleRef::deserialize(&object["roleRef"]) else {
         return;
     };
     for subject in object["subjects"].as_array().into_iter().flatten() {
         let name = text(subject, "/name");
-        let (key, described) = match text(subject, "/kind") {
+        let (list, described) = match text(subject, "/kind") {
             "User" => (
-                Subject::User(name.into()),
+                table.users.entry(name.into()),
                 format!("User {}", go_quote(name)),
             ),
             "Group" => (
-                Subject::Group(name.into()),
+                table.groups.entry(name.into()),
                 format!("Group {}", go_quote(name)),
             ),
             "ServiceAccount" => {
@@ -247,13 +250,15 @@ fn add_binding(table: &mut HashMap<Subject, Vec<Binding>>, object: &Value, names
                 }
                 let described = format!("ServiceAccount {}", go_quote(&format!("{name}/{of}")));
                 (
-                    Subject::User(format!("{SERVICE_ACCOUNT_PREFIX}{of}:{name}")),
+                    table
+                        .users
+                        .entry(format!("{SERVICE_ACCOUNT_PREFIX}{of}:{name}")),
                     described,
                 )
             }
             _ => continue,
         };
-        table.entry(key).or_default().push(Binding {
+        list.or_default().push(Binding {
             namespace: namespace.into(),
             name: text(object, "/metadata/name").into(),
             role: role.clone(),

@@ -177,27 +177,18 @@ pub(crate) fn missing_rights(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<
         .flat_map(PolicyRule::atoms)
         .filter(|atom| !held.iter().any(|r| r.covers(atom)));
     let mut lines = BTreeSet::new();
-    let mut verbs_of: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), Vec<String>> =
-        BTreeMap::new();
-    for atom in uncovered {
+    // Atoms that differ only by their verb are said together.
+    let mut together: BTreeMap<PolicyRule, Vec<String>> = BTreeMap::new();
+    for mut atom in uncovered {
         if atom.non_resource_urls.is_empty() {
-            verbs_of
-                .entry((atom.api_groups, atom.resources, atom.resource_names))
-                .or_default()
-                .extend(atom.verbs);
+            let verbs = std::mem::take(&mut atom.verbs);
+            together.entry(atom).or_default().extend(verbs);
         } else {
             lines.insert(atom.describe());
         }
     }
-    for ((api_groups, resources, resource_names), verbs) in verbs_of {
-        let rule = PolicyRule {
-            verbs,
-            api_groups,
-            resources,
-            resource_names,
-            ..PolicyRule::default()
-        };
-        lines.insert(rule.describe());
+    for (rule, verbs) in together {
+        lines.insert(PolicyRule { verbs, ..rule }.describe());
     }
     lines.into_iter().collect()
 }

@@ -46,7 +46,12 @@ pub async fn ensure_security_objects(
         &config_map("kube-public", "cluster-info", info),
         true,
     )
-    .await
+    .await?;
+    // Whoever starts next is judged by the caches: they must have seen the roles.
+    reader
+        .get_latest("", "namespaces", "", "default")
+        .await
+        .map(drop)
 }
 
 /// Gives aggregated roles their rules at once, so that they are good before the controller has run.

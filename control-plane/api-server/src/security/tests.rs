@@ -43,7 +43,6 @@ impl Cluster {
                 version: "v1.36.0".into(),
                 commit: "test".into(),
             },
-            documents: Vec::new(),
             documents: parts.openid_documents().into(),
             security: Box::new(|inside| parts.build(inside)),
         };
@@ -136,19 +135,35 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// A token of the service account `default/default`, which is made for it.
+    async fn token(&self) -> String {
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+        let path = "/api/v1/namespaces/default/serviceaccounts";
+        self.as_superuser("POST", path, account).await;
+        let request =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let answer = self
+            .as_superuser("POST", &format!("{path}/default/token"), request)
+            .await;
+        answer["status"]["token"]
+            .as_str()
+            .expect("token")
+            .to_owned()
+    }
+
+    async fn refused(&self, token: Option<&str>, path: &str, expect: &str) {
+        let (status, answer) = self.send(None, token, "GET", path, None).await;
+        assert_eq!((status, answer["message"].as_str()), (403, Some(expect)));
+    }
+}
+
 #[tokio::test]
 async fn callers_are_known_and_limited() {
     let cluster = Cluster::start().await;
-    let (status, answer) = cluster.send(None, None, "GET", "/api/v1/nodes", None).await;
-    assert_eq!(
-        (status, answer["message"].as_str()),
-        (
-            403,
-            Some(
-                r#"nodes is forbidden: User "system:anonymous" cannot list resource "nodes" in API group "" at the cluster scope"#
-            )
-        )
-    );
+    let nobody = r#"nodes is forbidden: User "system:anonymous" cannot list resource "nodes" in API group "" at the cluster scope"#;
+    cluster.refused(None, "/api/v1/nodes", nobody).await;
     assert_eq!(
         cluster.send(None, None, "GET", "/version", None).await.0,
         200
@@ -160,41 +175,11 @@ async fn callers_are_known_and_limited() {
             .0,
         401
     );
-    let account =
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    let token = cluster.token().await;
+    let account = r#"secrets is forbidden: User "system:serviceaccount:default:default" cannot list resource "secrets" in API group "" in the namespace "default""#;
     cluster
-        .as_superuser(
-            "POST",
-            "/api/v1/namespaces/default/serviceaccounts",
-            account,
-        )
+        .refused(Some(&token), "/api/v1/namespaces/default/secrets", account)
         .await;
-    let request =
-        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
-    let answer = cluster.as_superuser("POST", path, request).await;
-    let token = answer["status"]["token"]
-        .as_str()
-        .expect("token")
-        .to_owned();
-    let (status, answer) = cluster
-        .send(
-            None,
-            Some(&token),
-            "GET",
-            "/api/v1/namespaces/default/secrets",
-            None,
-        )
-        .await;
-    assert_eq!(
-        (status, answer["message"].as_str()),
-        (
-            403,
-            Some(
-                r#"secrets is forbidden: User "system:serviceaccount:default:default" cannot list resource "secrets" in API group "" in the namespace "default""#
-            )
-        )
-    );
     let (status, keys) = cluster
         .send(None, Some(&token), "GET", "/openid/v1/jwks", None)
         .await;

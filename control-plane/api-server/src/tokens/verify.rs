@@ -77,24 +77,32 @@ impl ServiceAccountTokens {
         audiences: &[String],
         now: Timestamp,
     ) -> Option<Result<(UserInfo, Vec<String>), TokenError>> {
-        if !self.is_ours(token) {
-            return None;
-        }
         let target = if audiences.is_empty() {
             self.audiences()
         } else {
             audiences
         };
-        Some(self.check(token, target, now))
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+        let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        if let Some(claims) = self.0.verified.get(&digest) {
+            return Some(self.check(&claims, target, now));
+        }
+        if !self.is_ours(token) {
+            return None;
+        }
+        let Some(claims) = self.0.key.open(token).map(Arc::new) else {
+            return Some(Err(TokenError::Invalid));
+        };
+        self.0.verified.put(digest, claims.clone(), now);
+        Some(self.check(&claims, target, now))
     }
 
     fn check(
         &self,
-        token: &str,
+        claims: &Claims,
         target: &[String],
         now: Timestamp,
     ) -> Result<(UserInfo, Vec<String>), TokenError> {
-        let claims = self.open(token, now).ok_or(TokenError::Invalid)?;
         if claims.exp < (now - LEEWAY).as_second() {
             return Err(TokenError::Expired);
         }
@@ -112,8 +120,8 @@ impl ServiceAccountTokens {
                 target: target.to_vec(),
             });
         }
-        self.check_bound(&claims, now)?;
-        Ok((user(&claims), good_for))
+        self.check_bound(claims, now)?;
+        Ok((user(claims), good_for))
     }
 
     /// Reads the issuer without checking anything.
@@ -131,17 +139,6 @@ impl ServiceAccountTokens {
         let payload = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
         serde_json::from_slice::<Issuer>(&payload)
             .is_ok_and(|claims| claims.iss == self.0.config.issuer)
-    }
-
-    fn open(&self, token: &str, now: Timestamp) -> Option<Arc<Claims>> {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
-        let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        if let Some(claims) = self.0.verified.get(&digest) {
-            return Some(claims);
-        }
-        let claims = Arc::new(self.0.key.open(token)?);
-        self.0.verified.put(digest, claims.clone(), now);
-        Some(claims)
     }
 
     fn check_bound(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {

@@ -41,23 +41,35 @@ const CHECKS: [(Level, Option<Level>, Check); 19] = [
     (Level::Restricted, None, seccomp_restricted),
 ];
 
-/// What in a pod (its metadata and spec) a level does not allow: `reason (detail)` each.
-pub(super) fn violations(level: Level, pod: &Value) -> Vec<String> {
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    pub(super) reason: String,
+    detail: String,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)?;
+        if self.detail.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({})", self.detail)
+        }
+    }
+}
+
+/// What in a pod (its metadata and spec) a level does not allow.
+pub(super) fn violations(level: Level, pod: &Value) -> Vec<Violation> {
     let counts = |from: Level, until: Option<Level>| {
         level >= from && until.is_none_or(|until| level < until)
     };
-    let found = CHECKS
+    let checks = CHECKS
         .iter()
-        .filter(|(from, until, _)| counts(*from, *until))
-        .filter_map(|(_, _, check)| check(pod));
-    found
-        .map(|(reason, detail)| {
-            if detail.is_empty() {
-                reason
-            } else {
-                format!("{reason} ({detail})")
-            }
-        })
+        .filter(|(from, until, _)| counts(*from, *until));
+    checks
+        .filter_map(|(_, _, check)| check(pod))
+        .map(|(reason, detail)| Violation { reason, detail })
         .collect()
 }
 
