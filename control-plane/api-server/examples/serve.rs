@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         kubelet_tls: None,
         documents: Vec::new(),
         settings: Settings {
-            advertise_address: listen,
+            advertise_address: SocketAddr::from(([192, 0, 2, 1], listen.port())),
             service_cidr: (IpAddr::V4(Ipv4Addr::new(10, 43, 0, 0)), 16),
             version: "v1.36.0+xebec".into(),
             commit: String::new(),

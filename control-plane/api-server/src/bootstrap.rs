@@ -39,6 +39,11 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Status> {
 /// Where the API server is found under the Service `kubernetes`.
 fn own_endpoints(core: &Core) -> Vec<(&'static str, Value)> {
     let address = core.settings.advertise_address;
+    if address.ip().is_loopback() || address.ip().is_unspecified() {
+        // Endpoints may not be such an address: only this machine could use it.
+        tracing::warn!(%address, "the API server is not advertised to pods");
+        return Vec::new();
+    }
     let port = json!({"name": "https", "port": address.port(), "protocol": "TCP"});
     let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     vec![

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::answer::Context;
 use crate::negotiate::{BodyFormat, body_format};
 use crate::options::FieldValidation;
+use crate::protobuf;
 use crate::resource::Resource;
 
 /// The kind of object that a body should hold.
@@ -26,11 +27,11 @@ pub(crate) struct Expected<'a> {
 pub(crate) fn parse(
     content_type: &str,
     body: &[u8],
-    kind: &str,
+    expected: &Expected<'_>,
 ) -> Result<(Value, Vec<StrictError>), Status> {
     match body_format(content_type)? {
         BodyFormat::Json => {
-            let parsed = parse_json(body).map_err(|e| unrecognized(kind, &e.0, body))?;
+            let parsed = parse_json(body).map_err(|e| unrecognized(expected.kind, &e.0, body))?;
             Ok((
                 parsed.value,
                 parsed
@@ -45,6 +46,10 @@ pub(crate) fn parse(
                 .map_err(|e| Status::bad_request(format!("error parsing the body as YAML: {e}")))?;
             Ok((value, Vec::new()))
         }
+        BodyFormat::Protobuf => Ok((
+            protobuf::decode(body, expected.api_version, expected.kind)?,
+            Vec::new(),
+        )),
     }
 }
 
@@ -85,7 +90,7 @@ pub(crate) fn object(
         api_version: &resource.api_version,
         kind: &resource.kind.kind,
     };
-    let (mut value, duplicates) = parse(cx.content_type(), body, expected.kind)?;
+    let (mut value, duplicates) = parse(cx.content_type(), body, &expected)?;
     check_kind(&mut value, &expected)?;
     let mut found = duplicates;
     found.extend(complete(resource, &mut value)?);

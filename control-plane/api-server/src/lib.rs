@@ -34,6 +34,7 @@ mod pipeline;
 mod pki;
 mod plugin;
 mod prepare;
+mod protobuf;
 mod rbac;
 mod render;
 mod request;

@@ -1,6 +1,7 @@
 //! What form of answer a client accepts: JSON or YAML; the object itself, a Table, or metadata alone.
 //!
-//! Protobuf is passed over, so that a client that lists JSON behind it gets JSON.
+//! Protobuf is understood in bodies; in what a client accepts it is passed over, so that one that lists JSON behind it
+//! gets JSON.
 
 use api_machinery::Status;
 use http::HeaderMap;
@@ -36,6 +37,12 @@ pub(crate) struct Accepted {
 
 /// What can be given for resources.
 const FORMATS: [&str; 2] = ["application/json", "application/yaml"];
+/// What is understood in bodies.
+const BODY_FORMATS: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
 
 impl Accepted {
     /// The first form of the `Accept` header, by quality, that can be given; JSON where there is no header.
@@ -115,17 +122,19 @@ fn quality(clause: &str) -> f32 {
 pub(crate) enum BodyFormat {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// The format of a body that holds an object.
 ///
 /// # Errors
-/// 415 for protobuf, CBOR and what nobody knows.
+/// 415 for CBOR and what nobody knows.
 pub(crate) fn body_format(content_type: &str) -> Result<BodyFormat, Status> {
     match media_type(content_type) {
         "" | "application/json" | "*/*" => Ok(BodyFormat::Json),
         "application/yaml" | "text/yaml" => Ok(BodyFormat::Yaml),
-        _ => Err(Status::unsupported_media_type(&FORMATS)),
+        "application/vnd.kubernetes.protobuf" => Ok(BodyFormat::Protobuf),
+        _ => Err(Status::unsupported_media_type(&BODY_FORMATS)),
     }
 }
 

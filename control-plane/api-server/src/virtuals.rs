@@ -49,7 +49,7 @@ pub(crate) async fn create(
     let dry_run = cx.query.dry_run("CreateOptions")?;
     let validation = cx.query.field_validation("CreateOptions")?;
     let body = body.read().await?;
-    let (mut object, mut found) = decoding::parse(cx.content_type(), &body, expected.kind)?;
+    let (mut object, mut found) = decoding::parse(cx.content_type(), &body, expected)?;
     decoding::check_kind(&mut object, expected)?;
     let (own_group, version) = expected
         .api_version

@@ -25,7 +25,7 @@ pub(super) async fn run(
 ) -> Result<Answer, Status> {
     let dry_run = cx.query.dry_run("CreateOptions")?;
     let body = body.read().await?;
-    let (mut binding, _) = decoding::parse(cx.content_type(), &body, "Binding")?;
+    let (mut binding, _) = decoding::parse(cx.content_type(), &body, &EXPECTED)?;
     decoding::check_kind(&mut binding, &EXPECTED)?;
     if binding.name() != cx.info.name {
         return Err(Status::bad_request(

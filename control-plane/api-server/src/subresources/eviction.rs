@@ -37,7 +37,7 @@ pub(super) async fn run(
 ) -> Result<Answer, Status> {
     let dry_run = cx.query.dry_run("CreateOptions")?;
     let body = body.read().await?;
-    let (mut eviction, _) = decoding::parse(cx.content_type(), &body, "Eviction")?;
+    let (mut eviction, _) = decoding::parse(cx.content_type(), &body, &EXPECTED)?;
     if eviction.api_version() == "policy/v1beta1" {
         eviction.set(&["apiVersion"], EXPECTED.api_version);
     }

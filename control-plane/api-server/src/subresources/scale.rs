@@ -39,7 +39,7 @@ pub(super) async fn run(
         }
         true => Wanted::Patch(parse_merge_patch(&body)?),
         false => {
-            let (mut scale, _) = decoding::parse(cx.content_type(), &body, "Scale")?;
+            let (mut scale, _) = decoding::parse(cx.content_type(), &body, &EXPECTED)?;
             decoding::check_kind(&mut scale, &EXPECTED)?;
             Wanted::Scale(scale)
         }

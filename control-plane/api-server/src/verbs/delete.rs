@@ -12,6 +12,7 @@ use crate::answer::{Answer, Context};
 use crate::body::RequestBody;
 use crate::cache::CachedObject;
 use crate::core::Core;
+use crate::decoding::Expected;
 use crate::options::DeleteOptions;
 use crate::plugin::Operation;
 use crate::resource::Resource;
@@ -20,6 +21,11 @@ use crate::{chain, decoding, render};
 
 /// Times that a delete is tried again because the object changed meanwhile.
 const ATTEMPTS_LIMIT: usize = 64;
+
+const OPTIONS: Expected<'static> = Expected {
+    api_version: "v1",
+    kind: "DeleteOptions",
+};
 
 /// What a delete did.
 pub(crate) struct Deleted {
@@ -60,7 +66,7 @@ pub(super) async fn options(cx: &Context, body: RequestBody) -> Result<DeleteOpt
     if body.is_empty() {
         return DeleteOptions::new(None, &cx.query);
     }
-    let (value, _) = decoding::parse(cx.content_type(), &body, "DeleteOptions")?;
+    let (value, _) = decoding::parse(cx.content_type(), &body, &OPTIONS)?;
     DeleteOptions::new(Some(&value), &cx.query)
 }
 
