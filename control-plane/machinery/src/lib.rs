@@ -13,6 +13,7 @@ mod meta;
 mod names;
 mod openapi;
 mod patch;
+mod protobuf;
 mod quantity;
 mod schema;
 mod selector;
@@ -51,6 +52,9 @@ pub use openapi::{
     openapi_v2, openapi_v2_protobuf, openapi_v3_hash, openapi_v3_index, write_openapi_v3,
 };
 pub use patch::{JsonPatch, MAX_JSON_PATCH_OPERATIONS, apply_merge_patch, parse_merge_patch};
+pub use protobuf::{
+    PROTOBUF_MAGIC, PROTOBUF_MEDIA_TYPE, ProtobufError, decode_protobuf, is_protobuf,
+};
 pub use quantity::{Quantity, QuantityError, QuantityFormat, canonical_quantity};
 pub use schema::{
     DecodeError, Definition, DefinitionForm, DefinitionKind, Field, Form, List, ListId, ListType,

@@ -167,60 +167,49 @@ impl Rules for Ingress {
         let list = path.child("rules");
         for (i, rule) in rules.iter().enumerate() {
             let path = list.index(i);
-            let host = rule.text(&["host"]);
-            if host.parse::<IpAddr>().is_ok() {
-                let detail = "must be a DNS name, not an IP address";
-                errors.push(FieldError::invalid(&path.child("host"), host, detail));
-            } else if host.contains('*') {
-                invalid_each(
-                    &path.child("host"),
-                    host,
-                    wildcard_subdomain_errors(host),
-                    errors,
-                );
-            } else if !host.is_empty() {
-                invalid_each(
-                    &path.child("host"),
-                    host,
-                    dns_subdomain_errors(host),
-                    errors,
-                );
+            ingress_host(rule.text(&["host"]), &path.child("host"), errors);
+            if let Some(http) = rule.field(&["http"]) {
+                ingress_paths(http.list(&["paths"]), &path.child("http.paths"), errors);
             }
-            let Some(http) = rule.field(&["http"]) else {
-                continue;
-            };
-            let paths = path.child("http.paths");
-            if http.list(&["paths"]).is_empty() {
-                errors.push(FieldError::required(&paths, ""));
+        }
+    }
+}
+
+fn ingress_host(host: &str, path: &FieldPath<'_>, errors: &mut Errors) {
+    if host.parse::<IpAddr>().is_ok() {
+        let detail = "must be a DNS name, not an IP address";
+        errors.push(FieldError::invalid(path, host, detail));
+    } else if host.contains('*') {
+        invalid_each(path, host, wildcard_subdomain_errors(host), errors);
+    } else if !host.is_empty() {
+        invalid_each(path, host, dns_subdomain_errors(host), errors);
+    }
+}
+
+fn ingress_paths(entries: &[Value], list: &FieldPath<'_>, errors: &mut Errors) {
+    const KINDS: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];
+    if entries.is_empty() {
+        errors.push(FieldError::required(list, ""));
+    }
+    for (i, entry) in entries.iter().enumerate() {
+        let path = list.index(i);
+        let text = entry.text(&["path"]);
+        let kind_path = path.child("pathType");
+        match entry.text(&["pathType"]) {
+            "" => errors.push(FieldError::required(
+                &kind_path,
+                "pathType must be specified",
+            )),
+            "Exact" | "Prefix" if !text.starts_with('/') => {
+                let detail = "must be an absolute path";
+                errors.push(FieldError::invalid(&path.child("path"), text, detail));
             }
-            for (j, entry) in http.list(&["paths"]).iter().enumerate() {
-                let path = paths.index(j);
-                let text = entry.text(&["path"]);
-                let kinds = ["Exact", "ImplementationSpecific", "Prefix"];
-                match entry.text(&["pathType"]) {
-                    "" => errors.push(FieldError::required(
-                        &path.child("pathType"),
-                        "pathType must be specified",
-                    )),
-                    "Exact" | "Prefix" if !text.starts_with('/') => {
-                        errors.push(FieldError::invalid(
-                            &path.child("path"),
-                            text,
-                            "must be an absolute path",
-                        ));
-                    }
-                    kind if kinds.contains(&kind) => {}
-                    kind => errors.push(FieldError::not_supported(
-                        &path.child("pathType"),
-                        kind,
-                        &kinds,
-                    )),
-                }
-                match entry.field(&["backend"]) {
-                    Some(backend) => ingress_backend(backend, &path.child("backend"), errors),
-                    None => errors.push(FieldError::required(&path.child("backend"), "")),
-                }
-            }
+            kind if KINDS.contains(&kind) => {}
+            kind => errors.push(FieldError::not_supported(&kind_path, kind, &KINDS)),
+        }
+        match entry.field(&["backend"]) {
+            Some(backend) => ingress_backend(backend, &path.child("backend"), errors),
+            None => errors.push(FieldError::required(&path.child("backend"), "")),
         }
     }
 }
