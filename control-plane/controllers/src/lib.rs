@@ -4,10 +4,12 @@
 //! informers show, decides in a pure function, and writes through the API as its own identity. This crate knows neither
 //! the API server's code nor the store.
 
+mod certificates;
 mod context;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod error;
 mod garbage_collector;
 mod job;

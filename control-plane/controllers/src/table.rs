@@ -119,4 +119,28 @@ pub(crate) const ROWS: &[Row] = &[
         crate::taint_eviction::start,
     ),
     row("podgc", "pod-garbage-collector", 2, crate::pod_gc::start),
+    row(
+        "disruption",
+        "disruption-controller",
+        2,
+        crate::disruption::start,
+    ),
+    row(
+        "csrapproving",
+        "certificate-controller",
+        2,
+        crate::certificates::start_approval,
+    ),
+    row(
+        "csrsigning",
+        "certificate-controller",
+        2,
+        crate::certificates::start_signing,
+    ),
+    row(
+        "csrcleaner",
+        "certificate-controller",
+        1,
+        crate::certificates::start_cleaning,
+    ),
 ];
