@@ -31,7 +31,7 @@ pub const LOG_SPARE_SEGMENTS: usize = 1;
 /// Log segments after which the state is flushed and the log before it may go.
 pub const LOG_SEGMENTS_PER_CHECKPOINT: usize = 4;
 /// Log entries kept behind a checkpoint for members that lag.
-pub const LOG_ENTRIES_KEPT: u64 = 200;
+pub const LOG_ENTRIES_KEPT: u64 = 16;
 
 /// Events kept in memory for watchers that start slightly in the past: bytes of keys and values.
 pub const WATCH_RING_BYTES: usize = 4 * 1024 * 1024;

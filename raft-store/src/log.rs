@@ -6,6 +6,8 @@
 mod flusher;
 mod record;
 mod recover;
+#[cfg(test)]
+mod recover_test;
 mod segment;
 mod state;
 mod storage;

@@ -8,7 +8,11 @@ pub mod compact;
 pub mod engine;
 pub mod hash;
 pub mod keys;
+#[cfg(test)]
+mod model_test;
 pub mod range;
+#[cfg(test)]
+mod range_test;
 pub mod record;
 pub mod txn;
 pub mod validate;

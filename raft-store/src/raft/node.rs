@@ -18,7 +18,6 @@ use super::state_machine::StateMachine;
 use super::types::{MemberInfo, TypeConfig};
 use crate::config::{Config, OpenError};
 use crate::log::LogStorage;
-use crate::mvcc::apply::LeaseEffect;
 use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
 use crate::store::read_index;
@@ -34,7 +33,6 @@ pub struct Parts {
     pub state_machine: StateMachine,
     pub proposals: Arc<Proposals>,
     pub lessor: Arc<Lessor>,
-    pub lease_effects: mpsc::UnboundedReceiver<Vec<LeaseEffect>>,
     pub reads: mpsc::Receiver<oneshot::Sender<Result<(), Error>>>,
     /// Term of the newest applied entry.
     pub applied_term: watch::Receiver<u64>,
@@ -129,7 +127,7 @@ async fn run(
     tokio::select! {
         _ = stopped => {}
         () = parts.proposals.drive(raft.clone()) => {}
-        () = parts.lessor.run(parts.lease_effects, leadership, proposals) => {}
+        () = parts.lessor.run(leadership, proposals) => {}
         () = read_index::rounds(raft.clone(), parts.reads) => {}
         () = checkpoint(&raft, &parts.checkpoint_due) => {}
         () = follow_leadership(&raft, parts.applied_term, &parts.leadership, &parts.leads) => {}
@@ -157,6 +155,8 @@ async fn start_raft(
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: limits::LOG_ENTRIES_KEPT,
         enable_pre_vote: Some(true),
+        // A restarted leader stands for election again: its new term proves what was committed.
+        enable_leader_restore: Some(false),
         ..Default::default()
     };
     let raft_config = Arc::new(
@@ -188,8 +188,14 @@ async fn take_lead(
             .await
             .map_err(|error| failed(error.to_string()));
     }
-    let voters: Vec<_> = raft.voter_ids().collect();
-    let alone = voters == [member];
+    let voters = raft.with_raft_state(|state| {
+        state
+            .membership_state
+            .effective()
+            .voter_ids()
+            .collect::<Vec<_>>()
+    });
+    let alone = voters.await.map_err(|error| failed(error.to_string()))? == [member];
     sole_voter.store(alone, Ordering::SeqCst);
     if alone {
         raft.trigger()

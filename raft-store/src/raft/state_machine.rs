@@ -16,8 +16,9 @@ use crate::command::{Batch, Outcome};
 use crate::engine::{Engine, Snapshot};
 use crate::metrics::Metrics;
 use crate::mvcc::Horizon;
-use crate::mvcc::apply::{Effects, LeaseEffect, Mvcc};
+use crate::mvcc::apply::{Effects, Mvcc};
 use crate::mvcc::engine::{EngineError, Family, Read, WriteSet};
+use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
 use crate::watch::Hub;
 
@@ -39,7 +40,7 @@ pub struct Outputs {
     pub view: Arc<ArcSwap<Applied>>,
     pub proposals: Arc<Proposals>,
     pub hub: Arc<Hub>,
-    pub leases: tokio::sync::mpsc::UnboundedSender<Vec<LeaseEffect>>,
+    pub lessor: Arc<Lessor>,
     /// Term of the newest applied entry.
     pub term: watch::Sender<u64>,
     /// The floor, told when it moves.
@@ -144,10 +145,7 @@ impl StateMachine {
         if effects.compacted {
             self.outputs.compacted.send_replace(horizon.compacted);
         }
-        if !effects.leases.is_empty() {
-            // The lessor lives as long as this state machine, but for shutdown.
-            let _ = self.outputs.leases.send(effects.leases);
-        }
+        self.outputs.lessor.take_in(effects.leases);
         for (batch, results) in answers {
             self.outputs.proposals.complete(batch.origin, results);
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use super::proposals::Proposals;
 use crate::command::Command;
@@ -162,7 +162,11 @@ impl Lessor {
         self.deadlines.lock().leases.keys().copied().collect()
     }
 
-    fn take_in(&self, effects: Vec<LeaseEffect>) {
+    /// Learns which leases came and went; called by apply, before anyone is answered.
+    pub fn take_in(&self, effects: Vec<LeaseEffect>) {
+        if effects.is_empty() {
+            return;
+        }
         let now = Instant::now();
         let mut deadlines = self.deadlines.lock();
         for effect in effects {
@@ -172,12 +176,13 @@ impl Lessor {
             }
         }
         self.metrics.leases.set(deadlines.leases.len() as i64);
+        drop(deadlines);
+        self.changed.notify_one();
     }
 
-    /// Follows apply and leadership; while leading, proposes the end of leases whose time is over.
+    /// Follows leadership; while leading, proposes the end of leases whose time is over.
     pub async fn run(
         &self,
-        mut effects: mpsc::UnboundedReceiver<Vec<LeaseEffect>>,
         mut leadership: watch::Receiver<Leadership>,
         proposals: Arc<Proposals>,
     ) {
@@ -195,10 +200,6 @@ impl Lessor {
                 None
             };
             tokio::select! {
-                received = effects.recv() => match received {
-                    Some(effects) => self.take_in(effects),
-                    None => return,
-                },
                 changed = leadership.changed() => {
                     if changed.is_err() {
                         return;
@@ -261,7 +262,7 @@ mod tests {
         assert_eq!(deadlines.renew(1, at(4)), Some(Duration::from_secs(10)));
         assert_eq!(deadlines.take_expired(at(12), 9), [2]);
         assert_eq!(deadlines.renew(2, at(12)), None, "its end is under way");
-        assert_eq!(deadlines.take_expired(at(13), 9), []);
+        assert!(deadlines.take_expired(at(13), 9).is_empty());
         deadlines.retry(2, at(13));
         assert_eq!(deadlines.take_expired(at(14), 1), [2]);
         assert_eq!(

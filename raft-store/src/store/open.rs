@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use rand::Rng;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use super::compaction;
 use super::lessor::Lessor;
@@ -57,7 +57,6 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         metrics.clone(),
     ));
     let lessor = Arc::new(Lessor::new(&mvcc.leases, metrics.clone()));
-    let (lease_sender, lease_effects) = mpsc::unbounded_channel();
     let term = watch::Sender::new(0);
     let applied_term = term.subscribe();
     let compacted = watch::Sender::new(horizon.compacted);
@@ -69,7 +68,7 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         view: view.clone(),
         proposals: proposals.clone(),
         hub: hub.clone(),
-        leases: lease_sender,
+        lessor: lessor.clone(),
         term,
         compacted,
     };
@@ -82,7 +81,6 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         state_machine,
         proposals: proposals.clone(),
         lessor: lessor.clone(),
-        lease_effects,
         reads,
         applied_term,
         leadership,
