@@ -21,6 +21,7 @@ mod http_get;
 mod images;
 mod keyring;
 mod labels;
+mod log_rotation;
 mod logs;
 mod network;
 mod node;

@@ -30,7 +30,7 @@ use crate::proxy::{self, HostPort, ProxyConfig};
 use crate::resolv::ClusterDns;
 use crate::shared::{HostPorts, Shared};
 use crate::volumes::Volumes;
-use crate::{api, healthz, pleg, server};
+use crate::{api, healthz, log_rotation, pleg, server};
 
 /// How long the runtime may take to answer for the first time.
 const RUNTIME_START_LIMIT: Duration = Duration::from_secs(60);
@@ -90,6 +90,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     ));
     tasks.spawn(pods.clone().run());
     tasks.spawn(pleg::run(runtime.cri.clone(), pods.clone(), stop.clone()));
+    tasks.spawn(log_rotation::run(runtime.cri.clone(), stop.clone()));
     tasks.spawn(healthz::serve(healthz, stop.clone()));
     tasks.spawn(server::serve(
         listener,
@@ -308,7 +309,7 @@ async fn follow_network(
         else {
             continue;
         };
-        match configure_network(&config, &cri, &pod_cidr, own_runtime).await {
+        match configure_network(&config, &cri, &pod_cidr, own_runtime, &stop).await {
             Ok(()) => configured = pod_cidr,
             Err(error) => tracing::error!(error, pod_cidr, "cannot set up the pod network"),
         }
@@ -320,6 +321,7 @@ async fn configure_network(
     cri: &Cri,
     pod_cidr: &str,
     own_runtime: bool,
+    stop: &CancellationToken,
 ) -> Result<(), String> {
     if own_runtime {
         let parse = |text: &str| text.parse().map_err(|_| format!("{text:?} is no CIDR"));
@@ -334,6 +336,12 @@ async fn configure_network(
         network::configure(&network)
             .await
             .map_err(|e| e.to_string())?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            if let Err(error) = network::keep_rules(network, stop).await {
+                tracing::error!(%error, "the pod network's rules are no longer watched");
+            }
+        });
     }
     cri.update_pod_cidr(pod_cidr)
         .await

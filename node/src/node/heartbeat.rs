@@ -146,6 +146,7 @@ impl Heartbeat {
             if due || !status::same(&status, &self.written) {
                 match self.write(&status).await {
                     Ok(()) => reported = now,
+                    Err(error) if api::is_not_found(&error) => self.register_again().await,
                     Err(error) => tracing::warn!(
                         error = api::message(&error),
                         "cannot write the node's status"
@@ -161,6 +162,17 @@ impl Heartbeat {
             tokio::select! {
                 () = tokio::time::sleep(period) => {}
                 () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// The node was deleted while its agent runs: it comes back.
+    async fn register_again(&mut self) {
+        let api: Api<Node> = Api::all(self.client.clone());
+        match try_register(&api, &self.config, &self.machine).await {
+            Ok(node) => self.written = node.status.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(error = api::message(&error), "cannot register the node again");
             }
         }
     }

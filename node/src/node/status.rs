@@ -16,7 +16,7 @@ use super::machine::{EVICTION_MEMORY_BYTES, Free, Machine, allocatable};
 use crate::config::AgentConfig;
 
 /// The version that the node reports: the Kubernetes that it behaves as, and which agent it is.
-const KUBELET_VERSION: &str = concat!("v1.36.0+xebec-", env!("CARGO_PKG_VERSION"));
+const KUBELET_VERSION: &str = concat!("v1.36.0+xebec.", env!("CARGO_PKG_VERSION"));
 /// The most images that a status lists, as the kubelet's.
 const IMAGES_LIMIT: usize = 50;
 /// The most names that a status lists of one image.

@@ -25,8 +25,8 @@ pub(super) async fn subscribe(channel: Channel) -> Result<impl Stream<Item = ()>
         .await
         .map_err(|e| tonic::Status::unavailable(e.to_string()))?;
     let filters = vec![
-        "topic==/tasks/exit,namespace==k8s.io".into(),
-        "topic==/tasks/oom,namespace==k8s.io".into(),
+        "topic==\"/tasks/exit\",namespace==k8s.io".into(),
+        "topic==\"/tasks/oom\",namespace==k8s.io".into(),
     ];
     let codec = tonic_prost::ProstCodec::<SubscribeRequest, Envelope>::default();
     let path = PathAndQuery::from_static("/containerd.services.events.v1.Events/Subscribe");

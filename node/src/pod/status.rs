@@ -138,14 +138,24 @@ fn container_status(
     let old = old_status(previous, name, init);
     let (state, last_state) = states(pod, container, observed, old, facts);
     let running = latest.filter(|c| c.state == State::Running && state.running.is_some());
+    // What the API said of this very container holds until a probe says otherwise: a restart of the agent changes nothing.
+    let before = |c: &Container, said: fn(&ContainerStatus) -> bool| {
+        let same = |o: &&ContainerStatus| {
+            o.container_id.as_deref().is_some_and(|id| id.ends_with(&c.id))
+        };
+        old.filter(same).is_some_and(said)
+    };
     let started = running.is_some_and(|c| {
-        container.startup_probe.is_none() || observed.probe(c).startup == Some(true)
+        let probed = observed.probe(c).startup;
+        container.startup_probe.is_none()
+            || probed.unwrap_or_else(|| before(c, |o| o.started == Some(true)))
     });
     let ready = match running {
         Some(c) if !init || spec::is_sidecar(container) => {
+            let probed = observed.probe(c).readiness;
             started
                 && (container.readiness_probe.is_none()
-                    || observed.probe(c).readiness == Some(true))
+                    || probed.unwrap_or_else(|| before(c, |o| o.ready)))
         }
         _ => init && !spec::is_sidecar(container) && latest.is_some_and(Container::succeeded),
     };

@@ -131,7 +131,13 @@ impl Worker {
                     .unwrap_or(Duration::ZERO)
             });
             tokio::select! {
-                changed = self.desired.changed() => if changed.is_err() { return },
+                changed = self.desired.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // Labels and annotations may be in a volume.
+                    self.mounted = None;
+                }
                 () = self.wakers.runtime.notified() => {}
                 () = self.wakers.objects.notified() => {
                     self.mounted = None;
@@ -225,6 +231,8 @@ impl Worker {
         wake_at: [Option<Timestamp>; 2],
     ) -> Next {
         let mut acted = false;
+        // What cannot be done now must be tried again, whatever else comes.
+        let unfinished = (!steps.is_empty()).then_some(now + RUNTIME_RETRY);
         // A volume whose object changed, or whose token gets old, is refreshed although nothing starts.
         let stale = self
             .mounted
@@ -248,7 +256,7 @@ impl Worker {
         Next::Wait(
             wake_at
                 .into_iter()
-                .chain([refresh_at, retry_at, earliest])
+                .chain([refresh_at, retry_at, earliest, unfinished])
                 .flatten()
                 .min(),
         )

@@ -64,7 +64,7 @@ impl Encoder {
 
     /// A zlib stream of stored blocks; its head comes once for each connection.
     fn stored(&mut self, block: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(block.len() + 7);
+        let mut out = Vec::with_capacity(block.len() + 12);
         if !self.begun {
             out.extend([0x78, 0x01]);
             self.begun = true;
@@ -74,6 +74,8 @@ impl Encoder {
         out.extend(length.to_le_bytes());
         out.extend((!length).to_le_bytes());
         out.extend(block);
+        // An empty block is the flush that lets the reader have what came before.
+        out.extend([0, 0, 0, 0xff, 0xff]);
         out
     }
 }
