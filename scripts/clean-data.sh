@@ -32,7 +32,14 @@ done
 for family in ip ip6 inet; do
     nft delete table "$family" xebec 2>/dev/null
 done
+for family in ip bridge; do
+    nft delete table "$family" xebec-pods 2>/dev/null
+done
 ip link delete xebec0 2>/dev/null
+# The cluster DNS address.
+for address in $(ip -4 -o address show dev lo scope global 2>/dev/null | awk '{print $4}'); do
+    case "$address" in 10.43.*/32) ip address delete "$address" dev lo ;; esac
+done
 
 # Mounts below the directory, deepest first.
 awk -v dir="$DATA_DIR/" 'index($2, dir) == 1 {print $2}' /proc/mounts | sort -r | while read -r mount; do

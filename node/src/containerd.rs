@@ -16,7 +16,6 @@ use std::path::PathBuf;
 
 pub(crate) use config::find_program;
 pub(crate) use dir_watch::DirWatch;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What the supervisor needs to know; everything else follows from the machine.
@@ -79,7 +78,6 @@ pub enum ContainerdError {
 #[derive(Debug)]
 pub struct Containerd {
     paths: config::Paths,
-    alive: watch::Receiver<bool>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -102,11 +100,6 @@ impl Containerd {
         self.paths.socket.clone()
     }
 
-    /// Whether containerd answers at present; changes are seen by waiting on the receiver.
-    pub fn alive(&self) -> watch::Receiver<bool> {
-        self.alive.clone()
-    }
-
     /// Ends the supervision and leaves containerd and all containers running, as a restart of the agent wants it.
     pub async fn detach(self) {
         self.stop.cancel();
@@ -114,7 +107,8 @@ impl Containerd {
     }
 
     /// Stops containerd itself. The shims, and so the containers, keep running.
-    pub async fn stop(self) {
+    #[cfg(test)]
+    pub(crate) async fn stop(self) {
         let socket = self.paths.socket.clone();
         self.detach().await;
         process::terminate(&socket).await;

@@ -12,6 +12,7 @@ mod nft;
 mod rules;
 mod service_cache;
 mod service_model;
+mod table_watch;
 #[cfg(test)]
 pub(crate) mod testbed;
 
@@ -21,12 +22,16 @@ use std::path::{Path, PathBuf};
 pub(crate) use conntrack::forget_udp_flows;
 pub(crate) use host::check_tools;
 use ipnet::IpNet;
-pub(crate) use nft::apply as apply_nft;
+#[cfg(test)]
+pub(crate) use nft::exists as table_exists;
+pub(crate) use nft::{apply as apply_nft, truncate};
 pub use service_cache::ServiceCache;
 pub use service_model::Protocol;
 #[cfg(test)]
 pub(crate) use service_model::SliceInfo;
 pub(crate) use service_model::{Endpoint, ServiceInfo, ServicePort, ServiceState};
+pub(crate) use table_watch::TableWatch;
+use tokio_util::sync::CancellationToken;
 
 /// The name of the bridge that pods hang on.
 pub const BRIDGE: &str = "xebec0";
@@ -112,9 +117,23 @@ pub async fn configure(config: &NetworkConfig) -> Result<(), NetworkError> {
     cni::write(&plan, &config.agent_dir, mtu)
 }
 
-/// Removes bridge, rules and CNI configuration, for tests and for a node that leaves the cluster.
-pub async fn remove(config: &NetworkConfig) -> Result<(), NetworkError> {
-    cni::remove(&config.agent_dir)?;
-    rules::remove().await?;
-    bridge::remove(&bridge::Plan::new(config)?).await
+/// Puts the node's rules back whenever somebody flushes the ruleset, until `shutdown`.
+pub async fn keep_rules(
+    config: NetworkConfig,
+    shutdown: CancellationToken,
+) -> Result<(), NetworkError> {
+    let plan = bridge::Plan::new(&config)?;
+    let mut watch = TableWatch::new().map_err(|source| NetworkError::File {
+        action: "cannot open",
+        path: "netlink socket".into(),
+        source,
+    })?;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = watch.gone(rules::WATCHED_TABLE) => {}
+        }
+        tracing::warn!("the pod network's rules were deleted; putting them back");
+        rules::apply(&plan).await?;
+    }
 }

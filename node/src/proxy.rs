@@ -76,8 +76,3 @@ pub async fn run(
     }
     apply::run(cache, config, host_ports, shutdown).await
 }
-
-/// Removes every rule of the proxy, for tests and for a node that leaves the cluster.
-pub async fn remove() -> Result<(), ProxyError> {
-    Ok(apply::remove().await?)
-}

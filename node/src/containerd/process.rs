@@ -31,7 +31,10 @@ pub(super) struct Process {
 impl Process {
     fn of(pid: Pid) -> std::io::Result<Process> {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-        Ok(Process { pid, pidfd: async_fd(pidfd)? })
+        Ok(Process {
+            pid,
+            pidfd: async_fd(pidfd)?,
+        })
     }
 
     /// The process that listens on a socket, if it answers.
@@ -62,7 +65,8 @@ impl Process {
             .spawn()
             .map_err(ContainerdError::Spawn)?;
         let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        let pid = pid.ok_or_else(|| ContainerdError::Spawn(std::io::Error::other("it ended at once")))?;
+        let pid =
+            pid.ok_or_else(|| ContainerdError::Spawn(std::io::Error::other("it ended at once")))?;
         // A child has to be waited for, or it stays behind as a zombie.
         tokio::spawn(async move { child.wait().await });
         Process::of(pid).map_err(ContainerdError::Spawn)
@@ -82,7 +86,10 @@ impl Process {
     /// Asks the process to end, and kills it when it takes too long.
     pub(super) async fn terminate(&self) {
         let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::TERM);
-        if tokio::time::timeout(STOP_TIMEOUT, self.ended()).await.is_err() {
+        if tokio::time::timeout(STOP_TIMEOUT, self.ended())
+            .await
+            .is_err()
+        {
             let _ = pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
             self.ended().await;
         }
@@ -90,6 +97,7 @@ impl Process {
 }
 
 /// Ends the containerd that listens on a socket, if there is one.
+#[cfg(test)]
 pub(super) async fn terminate(socket: &Path) {
     if let Some(process) = Process::attached(socket).await {
         process.terminate().await;

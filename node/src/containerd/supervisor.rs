@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::inotify::WatchFlags;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,11 +30,13 @@ pub(super) async fn start(config: &ContainerdConfig) -> Result<Containerd, Conta
     let paths = Paths::new(config)?;
     let text = render(&paths, &facts, &config.sandbox_image);
     let process = attach_or_spawn(&paths, &facts, &text).await?;
-    let (alive_sender, alive) = watch::channel(true);
     let stop = CancellationToken::new();
-    let supervised = Supervised { paths: paths.clone(), facts, alive: alive_sender };
+    let supervised = Supervised {
+        paths: paths.clone(),
+        facts,
+    };
     let task = tokio::spawn(supervised.run(process, stop.clone()));
-    Ok(Containerd { paths, alive, stop, task })
+    Ok(Containerd { paths, stop, task })
 }
 
 async fn attach_or_spawn(
@@ -50,7 +51,10 @@ async fn attach_or_spawn(
             tracing::info!(pid = process.pid(), "attached to the running containerd");
             return Ok(process);
         }
-        tracing::info!(pid = process.pid(), "restarting containerd: its configuration has changed");
+        tracing::info!(
+            pid = process.pid(),
+            "restarting containerd: its configuration has changed"
+        );
         process.terminate().await;
     }
     write(&paths.config, text)?;
@@ -58,7 +62,8 @@ async fn attach_or_spawn(
 }
 
 async fn spawn_ready(paths: &Paths, facts: &MachineFacts) -> Result<Process, ContainerdError> {
-    log_file::rotate(&paths.log).map_err(|source| file_error("cannot rotate", &paths.log, source))?;
+    log_file::rotate(&paths.log)
+        .map_err(|source| file_error("cannot rotate", &paths.log, source))?;
     let changes = watch_directory(paths)?;
     // What a killed containerd left behind would only be mistaken for a new one's socket.
     let _ = std::fs::remove_file(&paths.socket);
@@ -68,7 +73,10 @@ async fn spawn_ready(paths: &Paths, facts: &MachineFacts) -> Result<Process, Con
             Some(line) => format!("{reason} ({line})"),
             None => reason,
         };
-        ContainerdError::NotReady { reason, log: paths.log.clone() }
+        ContainerdError::NotReady {
+            reason,
+            log: paths.log.clone(),
+        }
     };
     tokio::select! {
         () = process.ended() => return Err(not_ready("it ended".to_owned())),
@@ -93,7 +101,10 @@ async fn answers(changes: &DirWatch, socket: &Path) {
 }
 
 fn watch_directory(paths: &Paths) -> Result<DirWatch, ContainerdError> {
-    let dir = paths.socket.parent().expect("the socket lies in a directory of ours");
+    let dir = paths
+        .socket
+        .parent()
+        .expect("the socket lies in a directory of ours");
     // The socket exists a moment before it accepts; what containerd logs next wakes us again.
     let events = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MODIFY;
     DirWatch::new(dir, events).map_err(|source| file_error("cannot watch", dir, source))
@@ -102,7 +113,6 @@ fn watch_directory(paths: &Paths) -> Result<DirWatch, ContainerdError> {
 struct Supervised {
     paths: Paths,
     facts: MachineFacts,
-    alive: watch::Sender<bool>,
 }
 
 impl Supervised {
@@ -114,7 +124,6 @@ impl Supervised {
                 () = stop.cancelled() => return,
                 () = self.until_ended(&process) => {}
             }
-            self.alive.send_replace(false);
             if started.elapsed() >= STABLE_AFTER {
                 delay = FIRST_DELAY;
             }
@@ -123,7 +132,6 @@ impl Supervised {
                 () = stop.cancelled() => return,
                 process = self.restart(&mut delay) => process,
             };
-            self.alive.send_replace(true);
         }
     }
 
@@ -147,7 +155,9 @@ impl Supervised {
             *delay = (*delay * 2).min(MAX_DELAY);
             match spawn_ready(&self.paths, &self.facts).await {
                 Ok(process) => return process,
-                Err(error) => tracing::error!(%error, retry_in = ?*delay, "cannot start containerd"),
+                Err(error) => {
+                    tracing::error!(%error, retry_in = ?*delay, "cannot start containerd")
+                }
             }
         }
     }
@@ -165,5 +175,9 @@ fn write(path: &Path, text: &str) -> Result<(), ContainerdError> {
 }
 
 fn file_error(action: &'static str, path: &Path, source: std::io::Error) -> ContainerdError {
-    ContainerdError::File { action, path: path.to_owned(), source }
+    ContainerdError::File {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }

@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::record::{Record, Stamp};
 use super::{ImageError, ImagesConfig, NAMESPACE, PAUSE_IMAGE, archive, pause};
+use crate::network::truncate;
 
 /// File name endings of archives that are imported.
 const ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
@@ -30,20 +31,29 @@ pub(super) fn is_archive(name: &str) -> bool {
 }
 
 pub(super) async fn import_pause(config: &ImagesConfig) -> Result<(), ImageError> {
-    if present(config).await?.iter().any(|image| image == PAUSE_IMAGE) {
+    if present(config)
+        .await?
+        .iter()
+        .any(|image| image == PAUSE_IMAGE)
+    {
         return Ok(());
     }
     let arch = std::env::consts::ARCH;
-    let program = pause::program_for(arch).ok_or_else(|| ImageError::Architecture(arch.to_owned()))?;
-    let bytes = archive::pause_archive(PAUSE_IMAGE, &program)
-        .map_err(|error| ImageError::Import { what: PAUSE_IMAGE.to_owned(), reason: error.to_string() })?;
+    let program =
+        pause::program_for(arch).ok_or_else(|| ImageError::Architecture(arch.to_owned()))?;
+    let bytes =
+        archive::pause_archive(PAUSE_IMAGE, &program).map_err(|error| ImageError::Import {
+            what: PAUSE_IMAGE.to_owned(),
+            reason: error.to_string(),
+        })?;
     import(config, PAUSE_IMAGE, Path::new("-"), bytes).await?;
     Ok(())
 }
 
 pub(super) async fn import_all(config: &ImagesConfig) -> Result<Vec<Imported>, ImageError> {
     let dir = config.archives();
-    std::fs::create_dir_all(&dir).map_err(|source| ImageError::file("cannot create", &dir, source))?;
+    std::fs::create_dir_all(&dir)
+        .map_err(|source| ImageError::file("cannot create", &dir, source))?;
     let names = archive_names(&dir)?;
     let mut record = Record::load(&config.record());
     record.retain(&names);
@@ -52,26 +62,28 @@ pub(super) async fn import_all(config: &ImagesConfig) -> Result<Vec<Imported>, I
     for name in names {
         let path = dir.join(&name);
         // An archive may vanish between listing and looking.
-        let Ok(stamp) = Stamp::of(&path) else { continue };
+        let Ok(stamp) = Stamp::of(&path) else {
+            continue;
+        };
         if record.holds(&name, stamp, &present) {
             continue;
         }
         let result = import(config, &name, &path, Vec::new()).await;
-        match &result {
-            Ok(images) => {
-                tracing::info!(archive = %path.display(), ?images, "imported");
-                record.insert(&name, stamp, images.clone());
-                record.save(&config.record())?;
-            }
-            Err(error) => tracing::warn!(%error, "image archive was not imported"),
+        if let Ok(images) = &result {
+            record.insert(&name, stamp, images.clone());
+            record.save(&config.record())?;
         }
-        imported.push(Imported { archive: path, result });
+        imported.push(Imported {
+            archive: path,
+            result,
+        });
     }
     Ok(imported)
 }
 
 fn archive_names(dir: &Path) -> Result<Vec<String>, ImageError> {
-    let entries = std::fs::read_dir(dir).map_err(|source| ImageError::file("cannot read", dir, source))?;
+    let entries =
+        std::fs::read_dir(dir).map_err(|source| ImageError::file("cannot read", dir, source))?;
     let mut names: Vec<String> = entries
         .flatten()
         .filter(|entry| entry.path().is_file())
@@ -100,7 +112,11 @@ async fn import(
     Ok(imported_names(&succeeded(what, output)?))
 }
 
-async fn ctr(config: &ImagesConfig, arguments: &[&str], stdin: Vec<u8>) -> Result<Output, ImageError> {
+async fn ctr(
+    config: &ImagesConfig,
+    arguments: &[&str],
+    stdin: Vec<u8>,
+) -> Result<Output, ImageError> {
     let program = crate::containerd::find_program("ctr").ok_or(ImageError::NotInstalled)?;
     let mut child = Command::new(&program)
         .arg("--address")
@@ -117,18 +133,26 @@ async fn ctr(config: &ImagesConfig, arguments: &[&str], stdin: Vec<u8>) -> Resul
         // When ctr ends early, its own complaint says more than a broken pipe.
         let _ = input.write_all(&stdin).await;
     }
-    child.wait_with_output().await.map_err(|error| ImageError::file("cannot run", &program, error))
+    child
+        .wait_with_output()
+        .await
+        .map_err(|error| ImageError::file("cannot run", &program, error))
 }
 
 fn succeeded(what: &str, output: Output) -> Result<String, ImageError> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let mut reason = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+    let mut reason = String::from_utf8_lossy(&output.stderr)
+        .trim()
+        .replace('\n', "; ");
     if reason.len() > MAX_REASON_BYTES {
-        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        truncate(&mut reason, MAX_REASON_BYTES);
     }
-    Err(ImageError::Import { what: what.to_owned(), reason })
+    Err(ImageError::Import {
+        what: what.to_owned(),
+        reason,
+    })
 }
 
 /// The image names in what `ctr images import` prints: `unpacking NAME (DIGEST)...done`, in containerd 2 `NAME saved`.
@@ -154,7 +178,10 @@ mod tests {
     #[test]
     fn names_are_read_from_both_generations_of_ctr() {
         let old = "unpacking docker.io/library/a:1 (sha256:0123)...done\nunpacking docker.io/library/a:2 (sha256:4)...done\n";
-        assert_eq!(imported_names(old), ["docker.io/library/a:1", "docker.io/library/a:2"]);
+        assert_eq!(
+            imported_names(old),
+            ["docker.io/library/a:1", "docker.io/library/a:2"]
+        );
         let new = "docker.io/library/a:1 saved\napplication/vnd.oci.image.manifest.v1+json sha256:01\nImporting\telapsed: 0.1 s\n";
         assert_eq!(imported_names(new), ["docker.io/library/a:1"]);
     }

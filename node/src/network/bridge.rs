@@ -202,43 +202,12 @@ async fn remove_other_addresses(
         let ours = address.header.prefix_len == plan.pod_cidr.prefix_len()
             && address
                 .attributes
-                .iter()
-                .any(|attribute| *attribute == AddressAttribute::Address(IpAddr::V4(plan.gateway)));
+                .contains(&AddressAttribute::Address(IpAddr::V4(plan.gateway)));
         if address.header.family == AddressFamily::Inet && !ours {
             let removal = handle.address().del(address).execute();
             removal
                 .await
                 .map_err(step(format!("remove an old address of {BRIDGE}")))?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) async fn remove(plan: &Plan) -> Result<(), NetworkError> {
-    let handle = connect()?;
-    if let Some(bridge) = link(&handle, BRIDGE).await? {
-        let removal = handle.link().del(bridge.header.index).execute();
-        removal.await.map_err(step(format!("delete {BRIDGE}")))?;
-    }
-    if let Some(loopback) = link(&handle, "lo").await? {
-        let addresses = handle
-            .address()
-            .get()
-            .set_link_index_filter(loopback.header.index);
-        let mut addresses = addresses
-            .set_address_filter(IpAddr::V4(plan.cluster_dns))
-            .execute();
-        while let Some(address) = addresses
-            .try_next()
-            .await
-            .map_err(step("read the addresses of lo"))?
-        {
-            handle
-                .address()
-                .del(address)
-                .execute()
-                .await
-                .map_err(step("remove the cluster DNS address"))?;
         }
     }
     Ok(())

@@ -60,15 +60,3 @@ pub(super) fn write(plan: &Plan, agent_dir: &Path, mtu: u32) -> Result<(), Netwo
     std::fs::write(&new, text).map_err(error("cannot write", &new))?;
     std::fs::rename(&new, &path).map_err(error("cannot write", &path))
 }
-
-pub(super) fn remove(agent_dir: &Path) -> Result<(), NetworkError> {
-    let path = cni_conf_dir(agent_dir).join(FILE_NAME);
-    match std::fs::remove_file(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(NetworkError::File {
-            action: "cannot remove",
-            path,
-            source,
-        }),
-        _ => Ok(()),
-    }
-}

@@ -13,6 +13,31 @@ use crate::containerd::find_program;
 /// How much of the complaint of `nft` is passed on, in bytes: it quotes the whole ruleset.
 const MAX_REASON_BYTES: usize = 600;
 
+/// Whether a table (`FAMILY NAME`) exists.
+pub(crate) async fn exists(table: &str) -> bool {
+    let Some(program) = find_program("nft") else {
+        return false;
+    };
+    let status = Command::new(program)
+        .args(["--terse", "list", "table"])
+        .args(table.split_whitespace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.await.is_ok_and(|status| status.success())
+}
+
+/// Cuts a text to a number of bytes, between two characters.
+pub(crate) fn truncate(text: &mut String, max_bytes: usize) {
+    let end = (0..=max_bytes)
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    if text.len() > max_bytes {
+        text.truncate(end.unwrap_or(0));
+    }
+}
+
 /// Applies a ruleset atomically. `table` names it in errors.
 pub(crate) async fn apply(table: &'static str, ruleset: &str) -> Result<(), NetworkError> {
     let program = find_program("nft").ok_or(NetworkError::NotInstalled {
@@ -42,7 +67,7 @@ pub(crate) async fn apply(table: &'static str, ruleset: &str) -> Result<(), Netw
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
         let mut reason = text.trim().replace('\n', " ");
-        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        truncate(&mut reason, MAX_REASON_BYTES);
         return Err(refused(reason));
     }
     written.map_err(|error| refused(error.to_string()))

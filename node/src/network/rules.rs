@@ -9,6 +9,8 @@ use super::bridge::Plan;
 use super::{BRIDGE, NetworkError, nft};
 
 const TABLE: &str = "xebec-pods";
+/// The table that masquerades, as `nft` names it.
+pub(super) const WATCHED_TABLE: &str = "ip xebec-pods";
 
 /// The rules as text: a replacement of whatever was there.
 pub(super) fn render(plan: &Plan) -> String {
@@ -51,10 +53,4 @@ table ip {TABLE} {{
 
 pub(super) async fn apply(plan: &Plan) -> Result<(), NetworkError> {
     nft::apply(TABLE, &render(plan)).await
-}
-
-pub(super) async fn remove() -> Result<(), NetworkError> {
-    let text = ["bridge", "ip"]
-        .map(|family| format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n"));
-    nft::apply(TABLE, &text.concat()).await
 }

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::ruleset::{Desired, TABLE, build};
 use super::text::{difference, full};
 use super::{HostPort, ProxyConfig, ProxyError};
-use crate::network::{NetworkError, ServiceCache, apply_nft, check_tools, forget_udp_flows};
+use crate::network::{
+    NetworkError, ServiceCache, TableWatch, apply_nft, check_tools, forget_udp_flows,
+};
 
 /// The first delay after a refused transaction; each further one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -34,6 +36,11 @@ pub(super) async fn run(
         return Ok(());
     }
     let mut kernel = Kernel::default();
+    let mut tables = TableWatch::new().map_err(|source| NetworkError::File {
+        action: "cannot open",
+        path: "netlink socket".into(),
+        source,
+    })?;
     let mut retry = FIRST_RETRY;
     loop {
         progress.borrow_and_update();
@@ -53,19 +60,15 @@ pub(super) async fn run(
             () = tokio::time::sleep(retry), if failed => retry = (retry * 2).min(MAX_RETRY),
             changed = progress.changed() => if changed.is_err() { return Ok(()) },
             Ok(()) = host_ports.changed() => {}
+            () = tables.gone(TABLE), if !failed => {
+                tracing::warn!("the service rules were deleted; putting them back");
+                kernel = Kernel::default();
+            }
         }
         if !failed {
             retry = FIRST_RETRY;
         }
     }
-}
-
-pub(super) async fn remove() -> Result<(), NetworkError> {
-    apply_nft(
-        "xebec",
-        &format!("add table {TABLE}\ndelete table {TABLE}\n"),
-    )
-    .await
 }
 
 /// What the kernel was last told.

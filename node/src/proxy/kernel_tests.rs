@@ -368,3 +368,34 @@ fn host_ports_lead_to_their_pod() {
     let error = ask(&bed.outside, "192.0.2.2:8888").expect_err("closed");
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
+
+#[test]
+fn deleted_rules_come_back() {
+    let Some(bed) = Bed::new(false) else { return };
+    let again = bed.node.block_on(|| async {
+        let cache = Arc::new(network::ServiceCache::empty());
+        cache.change(|_| {});
+        let stop = tokio_util::sync::CancellationToken::new();
+        let (_host_ports, none) = tokio::sync::watch::channel(Vec::new());
+        let proxy = tokio::spawn(super::run(cache, config(), none, stop.clone()));
+        let mut watch = network::TableWatch::new().expect("netlink");
+        let exists = || async {
+            while !network::table_exists(super::ruleset::TABLE).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        let patient = |wait| tokio::time::timeout(PATIENCE, wait);
+        patient(exists()).await.expect("rules are applied at first");
+        network::apply_nft("all", "flush ruleset")
+            .await
+            .expect("flush");
+        tokio::time::timeout(PATIENCE, watch.gone("ip xebec-pods"))
+            .await
+            .expect("the deletion is heard");
+        let again = patient(exists()).await;
+        stop.cancel();
+        proxy.await.expect("no panic").expect("no error");
+        again
+    });
+    again.expect("the rules are back");
+}

@@ -76,12 +76,12 @@ fn rules<const N: usize>(rules: [String; N]) -> Vec<String> {
 impl Builder<'_> {
     /// Sets, hooks and the chains that do not depend on any Service.
     fn base(&mut self) {
-        let ProxyConfig {
-            cluster_cidr,
-            service_cidr,
-            cluster_dns,
-            ..
-        } = self.config;
+        self.sets();
+        self.translation();
+        self.refusal();
+    }
+
+    fn sets(&mut self) {
         let set = &mut self.desired.ruleset;
         set.set(
             "map",
@@ -109,6 +109,16 @@ impl Builder<'_> {
             "type inet_proto . inet_service;",
         );
         set.set("set", "hairpins", "type ipv4_addr . ipv4_addr;");
+    }
+
+    /// Where packets to Services get their endpoints, and where some get another source.
+    fn translation(&mut self) {
+        let ProxyConfig {
+            cluster_cidr,
+            service_cidr,
+            ..
+        } = self.config;
+        let set = &mut self.desired.ruleset;
         set.chain(
             "mark-masquerade",
             rules([format!("meta mark set meta mark or {MASQUERADE_MARK}")]),
@@ -147,6 +157,16 @@ impl Builder<'_> {
                 "ct status dnat oifname != \"lo\" ip saddr 127.0.0.0/8 masquerade fully-random".to_owned(),
             ]),
         );
+    }
+
+    /// Where packets to Services without endpoints end.
+    fn refusal(&mut self) {
+        let ProxyConfig {
+            service_cidr,
+            cluster_dns,
+            ..
+        } = self.config;
+        let set = &mut self.desired.ruleset;
         set.chain(
             "refuse",
             // A reset says the same as port unreachable to a TCP client, but is not subject to the ICMP rate limit.
@@ -176,39 +196,21 @@ impl Builder<'_> {
 
     fn port(&mut self, service: &ServiceInfo, port: &ServicePort, endpoints: &PortEndpoints) {
         self.desired.udp.add(service, port, endpoints);
-        let protocol = port.protocol.lowercase();
         if service.headless {
             return;
         }
-        let cluster_ips: Vec<Ipv4Addr> = ipv4(&service.cluster_ips).collect();
-        let external_ips: Vec<Ipv4Addr> = ipv4(&service.external_ips).collect();
-        let load_balancer_ips: Vec<Ipv4Addr> = ipv4(&service.load_balancer_ips).collect();
-        let key = |ip: &Ipv4Addr| format!("{ip} . {protocol} . {}", port.port);
         if endpoints.cluster.is_empty() && endpoints.local.is_empty() {
-            for ip in cluster_ips
-                .iter()
-                .chain(&external_ips)
-                .chain(&load_balancer_ips)
-            {
-                self.desired
-                    .ruleset
-                    .element("no-endpoint-ips", key(ip), String::new());
-            }
-            if port.node_port != 0 {
-                let key = format!("{protocol} . {}", port.node_port);
-                self.desired
-                    .ruleset
-                    .element("no-endpoint-node-ports", key, String::new());
-            }
+            self.unavailable(service, port);
             return;
         }
-        self.hairpins
-            .extend(endpoints.local.iter().map(|address| *address.ip()));
+        let locals = endpoints.local.iter().map(|address| *address.ip());
+        self.hairpins.extend(locals);
         let names = Names::new(service, port);
+        let has_external = !service.external_ips.is_empty()
+            || !service.load_balancer_ips.is_empty()
+            || port.node_port != 0;
+        let uses_local = service.internal_local || (has_external && service.external_local);
         let cluster = self.balance(&names, "svc", service, port, &endpoints.cluster);
-        let external =
-            !external_ips.is_empty() || !load_balancer_ips.is_empty() || port.node_port != 0;
-        let uses_local = service.internal_local || (external && service.external_local);
         let local = if uses_local {
             self.balance(&names, "local", service, port, &endpoints.local)
         } else {
@@ -219,33 +221,45 @@ impl Builder<'_> {
         } else {
             &cluster
         };
-        for ip in &cluster_ips {
-            self.desired
-                .ruleset
-                .element("service-ips", key(ip), internal.clone());
-        }
-        if !external {
+        self.lead("service-ips", &service.cluster_ips, port, internal);
+        if !has_external {
             return;
         }
         let entry = self.external(&names, service, &cluster, &local);
-        for ip in &external_ips {
-            self.desired
-                .ruleset
-                .element("service-ips", key(ip), entry.clone());
+        self.lead("service-ips", &service.external_ips, port, &entry);
+        if !service.load_balancer_ips.is_empty() {
+            let guarded = self.source_ranges(&names, service, &entry);
+            self.lead("service-ips", &service.load_balancer_ips, port, &guarded);
         }
-        if !load_balancer_ips.is_empty() {
-            let entry = self.source_ranges(&names, service, &entry);
-            for ip in &load_balancer_ips {
-                self.desired
-                    .ruleset
-                    .element("service-ips", key(ip), entry.clone());
-            }
+        self.lead_node_port("service-node-ports", port, &entry);
+    }
+
+    /// Without endpoints every address of a Service refuses connections.
+    fn unavailable(&mut self, service: &ServiceInfo, port: &ServicePort) {
+        let addresses = [
+            &service.cluster_ips,
+            &service.external_ips,
+            &service.load_balancer_ips,
+        ];
+        for addresses in addresses {
+            self.lead("no-endpoint-ips", addresses, port, "");
         }
+        self.lead_node_port("no-endpoint-node-ports", port, "");
+    }
+
+    /// Puts a port at addresses into a set or map.
+    fn lead(&mut self, set: &str, addresses: &[IpAddr], port: &ServicePort, verdict: &str) {
+        for ip in ipv4(addresses) {
+            let key = format!("{ip} . {} . {}", port.protocol.lowercase(), port.port);
+            self.desired.ruleset.element(set, key, verdict.to_owned());
+        }
+    }
+
+    /// Puts a NodePort, if there is one, into a set or map.
+    fn lead_node_port(&mut self, set: &str, port: &ServicePort, verdict: &str) {
         if port.node_port != 0 {
-            let key = format!("{protocol} . {}", port.node_port);
-            self.desired
-                .ruleset
-                .element("service-node-ports", key, entry);
+            let key = format!("{} . {}", port.protocol.lowercase(), port.node_port);
+            self.desired.ruleset.element(set, key, verdict.to_owned());
         }
     }
 
