@@ -70,13 +70,11 @@ pub(crate) fn create(
         object.remove_field(&["status"]);
     }
     resource.rules.prepare_create(object);
-    let mut errors = Vec::new();
-    resource.rules.validate_create(object, &mut errors);
-    invalid(resource, object, errors)?;
     let format = resource.strategy.names;
-    let errors = validate_meta_create(object, resource.kind.namespaced, |name| {
+    let mut errors = validate_meta_create(object, resource.kind.namespaced, |name| {
         name_errors(format, name)
     });
+    resource.rules.validate_create(object, &mut errors);
     invalid(resource, object, errors)?;
     Ok(resource.rules.warnings(object, None))
 }
