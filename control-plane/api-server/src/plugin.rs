@@ -96,6 +96,26 @@ pub trait ObjectReader: Send + Sync + 'static {
     /// From the cache, as it is now. `None` is all namespaces.
     fn list(&self, group: &str, plural: &str, namespace: Option<&str>) -> Vec<Arc<Value>>;
 
+    /// Those of a list whose text at `path` (dots between names) is `value`.
+    fn list_where(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        path: &str,
+        value: &str,
+    ) -> Vec<Arc<Value>> {
+        let at = |object: &Value| {
+            let found = path
+                .split('.')
+                .try_fold(object, |object, name| object.get(name));
+            found.is_some_and(|found| found == value)
+        };
+        let mut objects = self.list(group, plural, namespace);
+        objects.retain(|object| at(object));
+        objects
+    }
+
     /// The revision of the newest change of any object of the kind: what was computed from it is good while it stays.
     fn changed(&self, group: &str, plural: &str) -> u64;
 

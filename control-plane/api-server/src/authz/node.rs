@@ -226,9 +226,10 @@ impl NodeAuthorizer {
     }
 
     fn some_pod(&self, node: &str, reference: Reference, namespace: &str, name: &str) -> bool {
-        let pods = self.reader.list("", "pods", Some(namespace));
-        pods.iter()
-            .any(|pod| pod["spec"]["nodeName"] == node && refers_to(pod, reference, name))
+        let pods = self
+            .reader
+            .list_where("", "pods", Some(namespace), "spec.nodeName", node);
+        pods.iter().any(|pod| refers_to(pod, reference, name))
     }
 
     /// A secret that a volume of one of the node's pods names.

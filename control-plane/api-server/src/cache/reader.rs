@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::feed::Caches;
 use super::kind_cache::{Held, KindCache};
+use super::object::CachedObject;
 use crate::plugin::ObjectReader;
 
 /// Reads parsed objects from the caches.
@@ -64,6 +65,38 @@ impl ObjectReader for CacheReader {
             .iter()
             .map(|o| o.value().clone())
             .collect()
+    }
+
+    fn list_where(
+        &self,
+        group: &str,
+        plural: &str,
+        namespace: Option<&str>,
+        path: &str,
+        value: &str,
+    ) -> Vec<Arc<Value>> {
+        let Some(cache) = self.cache(group, plural) else {
+            return Vec::new();
+        };
+        let prefix = namespace
+            .filter(|n| !n.is_empty())
+            .map(|n| format!("{n}/"))
+            .unwrap_or_default();
+        let held = Held {
+            prefix,
+            ..Held::default()
+        };
+        // Most objects do not hold the text anywhere: they are passed by without being read.
+        let written_as_it_is = value
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        let text = memchr::memmem::Finder::new(value);
+        let matches = |o: &CachedObject| {
+            (!written_as_it_is || text.find(&o.json).is_some())
+                && o.field(path).as_deref() == Some(value)
+        };
+        let selected = cache.select(&held, matches);
+        selected.objects.iter().map(|o| o.value().clone()).collect()
     }
 
     fn changed(&self, group: &str, plural: &str) -> u64 {
