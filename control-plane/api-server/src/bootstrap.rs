@@ -4,6 +4,7 @@
 use api_client::{Backend, Call, User, Verb};
 use api_machinery::{ObjectExt, Status};
 use bytes::Bytes;
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,12 +28,24 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Status> {
     let backend = crate::backend::CoreBackend::default();
     backend.fill(core.clone());
-    for (path, object) in objects(core) {
-        ensure(&backend, path, &object).await?;
+    // Together, so that the store can flush them together; namespaces first, because the others live in them.
+    let (namespaces, others): (Vec<_>, Vec<_>) = objects(core)
+        .into_iter()
+        .partition(|(_, object)| object.kind() == "Namespace");
+    for wave in [namespaces, others] {
+        try_join_all(
+            wave.iter()
+                .map(|(path, object)| ensure(&backend, path, object)),
+        )
+        .await?;
     }
-    for (path, object) in own_endpoints(core) {
-        keep_current(&backend, path, &object).await?;
-    }
+    let endpoints = own_endpoints(core);
+    try_join_all(
+        endpoints
+            .iter()
+            .map(|(path, object)| keep_current(&backend, path, object)),
+    )
+    .await?;
     Ok(())
 }
 
@@ -76,12 +89,19 @@ fn own_endpoints(core: &Core) -> Vec<(&'static str, Value)> {
 
 /// Creates the object, or brings the one that is there up to date.
 async fn keep_current(backend: &impl Backend, path: &str, object: &Value) -> Result<(), Status> {
-    match write(backend, Verb::Post, path.to_owned(), object).await {
-        Err(status) if status.is_already_exists() => {
-            let path = format!("{path}/{}", object.name());
-            write(backend, Verb::Put, path, object).await
-        }
-        other => other,
+    let own = format!("{path}/{}", object.name());
+    match exists(backend, &own).await? {
+        true => write(backend, Verb::Put, own, object).await,
+        false => write(backend, Verb::Post, path.to_owned(), object).await,
+    }
+}
+
+/// A read costs the store less than a create that fails.
+async fn exists(backend: &impl Backend, path: &str) -> Result<bool, Status> {
+    match write(backend, Verb::Get, path.to_owned(), &Value::Null).await {
+        Ok(()) => Ok(true),
+        Err(status) if status.is_not_found() => Ok(false),
+        Err(status) => Err(status),
     }
 }
 
@@ -132,6 +152,9 @@ fn objects(core: &Core) -> Vec<(&'static str, Value)> {
 }
 
 async fn ensure(backend: &impl Backend, path: &str, object: &Value) -> Result<(), Status> {
+    if exists(backend, &format!("{path}/{}", object.name())).await? {
+        return Ok(());
+    }
     match write(backend, Verb::Post, path.to_owned(), object).await {
         Err(status) if !status.is_already_exists() => Err(status),
         _ => Ok(()),

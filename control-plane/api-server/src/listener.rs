@@ -29,6 +29,8 @@ use stalled::CutOffStalled;
 
 /// Connections that are open at once.
 const CONNECTIONS_LIMIT: usize = 20_000;
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a request may take.
@@ -64,7 +66,7 @@ pub(crate) async fn serve(
             Err(error) => {
                 // Out of file descriptors: others will close, and the slot limit is above the usual number.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };

@@ -84,11 +84,6 @@ impl Selection {
         self.required(|place| matches!(place, Place::Name))
     }
 
-    /// The one namespace that objects must be in, if the selection says so.
-    pub fn namespace(&self) -> Option<&str> {
-        self.required(|place| matches!(place, Place::Namespace))
-    }
-
     fn required(&self, is: impl Fn(&Place) -> bool) -> Option<&str> {
         self.fields
             .iter()

@@ -97,11 +97,6 @@ impl KindCache {
         self.state.read().objects.len()
     }
 
-    /// Every change after the answered revision is held.
-    pub fn history_since(&self) -> Revision {
-        self.state.read().history.since()
-    }
-
     /// The newest state.
     pub fn select(&self, held: &Held, matches: impl Fn(&CachedObject) -> bool) -> Selected {
         let state = self.state.read();

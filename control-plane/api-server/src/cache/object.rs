@@ -12,6 +12,9 @@ use crate::store::{Entry, Revision};
 /// What the resourceVersion is written as.
 const MEMBER: &[u8] = b"\"resourceVersion\":\"";
 
+/// Key and value.
+type Label = (Box<str>, Box<str>);
+
 /// An object of the cache. Everything but its bytes is worked out when first asked for.
 #[derive(Debug)]
 pub(crate) struct CachedObject {
@@ -22,9 +25,7 @@ pub(crate) struct CachedObject {
     /// Where the digits of the resourceVersion lie in `json`.
     version_at: (u32, u8),
     pub revision: Revision,
-    /// The lease that the key is attached to, 0 for none.
-    pub lease: i64,
-    labels: OnceLock<Box<[(Box<str>, Box<str>)]>>,
+    labels: OnceLock<Box<[Label]>>,
     value: OnceLock<Arc<Value>>,
 }
 
@@ -37,7 +38,6 @@ impl CachedObject {
             json,
             version_at,
             revision: entry.mod_revision,
-            lease: entry.lease,
             labels: OnceLock::new(),
             value: OnceLock::new(),
         })
@@ -69,21 +69,11 @@ impl CachedObject {
         out.freeze()
     }
 
-    /// What the store holds: the bytes without resourceVersion.
-    pub fn stored(&self) -> Vec<u8> {
-        let start = self.version_at.0 as usize - MEMBER.len();
-        let mut end = self.version_at.0 as usize + self.version_at.1 as usize + 1;
-        if self.json.get(end) == Some(&b',') {
-            end += 1;
-        }
-        [&self.json[..start], &self.json[end..]].concat()
-    }
-
     /// Sorted by key.
-    pub fn labels(&self) -> &[(Box<str>, Box<str>)] {
+    fn labels(&self) -> &[Label] {
         self.labels.get_or_init(|| {
             let raw = scan::find(&self.json, &["metadata", "labels"]).unwrap_or_default();
-            let mut labels: Vec<(Box<str>, Box<str>)> = scan::members(raw)
+            let mut labels: Vec<Label> = scan::members(raw)
                 .filter_map(|(key, value)| {
                     Some((
                         std::str::from_utf8(key).ok()?.into(),
@@ -187,7 +177,6 @@ mod tests {
                 .expect("utf-8")
                 .replace("99", "100")
         );
-        assert_eq!(pod.stored(), stored.as_bytes());
         assert_eq!((pod.label("x"), pod.label("y")), (Some("1"), None));
         assert_eq!(pod.field("spec.n").as_deref(), Some("2"));
     }

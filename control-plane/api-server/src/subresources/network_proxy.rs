@@ -73,7 +73,7 @@ pub(super) async fn service(
     let chosen = ports.iter().find(|p| {
         port.is_empty() && ports.len() == 1
             || p.text(&["name"]) == port
-            || p["port"].to_string() == port
+            || port.parse() == Ok(p["port"].as_u64().unwrap_or(0))
     });
     let unavailable = |why: String| Status::service_unavailable(why);
     let chosen = chosen.ok_or_else(|| {

@@ -94,7 +94,7 @@ async fn newest(
         Some(revision) => core.caches.wait_for(revision).await.map_err(from_feed)?,
         None => core.caches.catch_up().await.map(drop).map_err(from_feed)?,
     }
-    Ok(select(resource, held, selection)?)
+    select(resource, held, selection)
 }
 
 fn select(resource: &Resource, held: &Held, selection: &Selection) -> Result<Selected, Status> {

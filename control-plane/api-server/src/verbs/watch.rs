@@ -66,6 +66,7 @@ pub(super) async fn run(core: &Core, cx: &Context, resource: &Resource) -> Resul
         timeout,
         query.allow_watch_bookmarks,
         query.send_initial_events == Some(true),
+        core.stop.clone(),
         core.metrics.watchers.clone(),
     );
     Ok(Answer::new(

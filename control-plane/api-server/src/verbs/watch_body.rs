@@ -13,6 +13,7 @@ use futures::Stream;
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::json;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::answer::Context;
 use crate::cache::{
@@ -178,6 +179,8 @@ pub(super) struct WatchBody {
     bookmarks: bool,
     deadline: Instant,
     timer: Pin<Box<Sleep>>,
+    /// The server is stopping.
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
     watchers: Gauge<i64, AtomicI64>,
 }
 
@@ -191,6 +194,7 @@ impl WatchBody {
         timeout: Duration,
         bookmarks: bool,
         ends_initial_events: bool,
+        stop: CancellationToken,
         watchers: Gauge<i64, AtomicI64>,
     ) -> Self {
         watchers.inc();
@@ -209,6 +213,7 @@ impl WatchBody {
             bookmarks,
             deadline,
             timer: Box::pin(tokio::time::sleep_until(deadline)),
+            stopped: Box::pin(stop.cancelled_owned()),
             watchers,
         };
         body.set_timer();
@@ -256,7 +261,7 @@ impl WatchBody {
     }
 
     fn next_line(&mut self) -> Option<Bytes> {
-        while let Some(object) = self.initial.next() {
+        for object in self.initial.by_ref() {
             if self.selection.is_everything() || self.selection.matches(&object) {
                 let first = std::mem::replace(&mut self.first, false);
                 return Some(self.form.line(EventType::Added, &object.json, first));
@@ -317,6 +322,9 @@ impl Stream for WatchBody {
             if let Poll::Ready(events) = body.watcher.poll(cx) {
                 body.take(events);
                 continue;
+            }
+            if body.stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
             }
             match body.timer.as_mut().poll(cx) {
                 Poll::Pending => return Poll::Pending,
