@@ -12,6 +12,7 @@ mod container_checks;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod event;
 mod job;
 mod namespace;
 mod network;
@@ -86,6 +87,8 @@ const STORAGE: &str = "storage.k8s.io";
 const TABLE: &[Row] = &[
     (CORE, "ConfigMap", &config::ConfigMap),
     (CORE, "Endpoints", &network::Endpoints),
+    (CORE, "Event", &event::Event),
+    ("events.k8s.io", "Event", &event::Event),
     (CORE, "LimitRange", &policy::LimitRange),
     (CORE, "Namespace", &namespace::Namespace),
     (CORE, "Node", &server::Node),

@@ -38,12 +38,13 @@ impl JsonPatch {
     /// Applies all operations, or none.
     ///
     /// # Errors
-    /// 422 when an operation cannot be applied or a `test` fails.
+    /// 422 when an operation cannot be applied or a `test` fails. Upstream does not say which.
     pub fn apply(&self, object: &Value) -> Result<Value, Status> {
         let mut patched = object.clone();
-        json_patch::patch(&mut patched, &self.0)
-            .map_err(|error| Status::new(422, Reason::Invalid, error.to_string()))?;
-        Ok(patched)
+        match json_patch::patch(&mut patched, &self.0) {
+            Ok(()) => Ok(patched),
+            Err(_) => Err(Status::rejected()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What shapes the API server itself: webhooks, admission policies, flow control; and nodes, drivers and leases.
 
-use api_machinery::{FieldError, FieldPath, ObjectExt};
+use api_machinery::{FieldError, FieldPath, ObjectExt, ObjectMutExt};
 use serde_json::{Map, Value, json};
 
 use super::Rules;
@@ -121,6 +121,19 @@ pub(super) struct Node;
 
 impl Rules for Node {
     fn default(&self, object: &mut Value) {
+        // `podCIDR` is the first of `podCIDRs`; clients set either.
+        let first = object
+            .list(&["spec", "podCIDRs"])
+            .first()
+            .and_then(Value::as_str);
+        let single = object.text(&["spec", "podCIDR"]);
+        match (first.map(str::to_owned), single.to_owned()) {
+            (Some(first), _) => object.set(&["spec", "podCIDR"], first),
+            (None, single) if !single.is_empty() => {
+                object.set(&["spec", "podCIDRs"], vec![single]);
+            }
+            _ => {}
+        }
         if let Some(status) = get_mut(object, &["status"])
             && let Some(capacity) = status.field(&["capacity"]).cloned()
         {

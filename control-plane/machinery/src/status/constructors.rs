@@ -253,6 +253,14 @@ impl Status {
         status
     }
 
+    /// 422 without a field to blame, as for a JSON patch that does not apply.
+    pub fn rejected() -> Status {
+        let message = "the server rejected our request due to an error in our request";
+        let mut status = Status::new(422, Reason::Invalid, message);
+        status.details = Some(Box::default());
+        status
+    }
+
     /// 400: the request cannot be understood.
     pub fn bad_request(reason: impl Into<String>) -> Status {
         Status::new(400, Reason::BadRequest, reason)
