@@ -225,11 +225,16 @@ impl Admission for ResourceQuota {
         match (attributes.operation, attributes.subresource.as_str()) {
             (Operation::Create, "") => true,
             (Operation::Update, "resize") => resource == ("", "pods"),
+            (Operation::Update, "") if resource == ("", "pods") => {
+                // Nothing else that counts can change in a running pod.
+                let deadline = |pod: Option<&Value>| {
+                    pod.and_then(|p| p.number(&["spec", "activeDeadlineSeconds"]))
+                        .is_some()
+                };
+                deadline(attributes.object.as_ref()) != deadline(attributes.old.as_deref())
+            }
             (Operation::Update, "") => {
-                matches!(
-                    resource,
-                    ("", "pods" | "services" | "persistentvolumeclaims")
-                )
+                matches!(resource, ("", "services" | "persistentvolumeclaims"))
             }
             _ => false,
         }

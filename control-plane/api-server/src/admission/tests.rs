@@ -264,6 +264,11 @@ async fn quotas_are_counted() {
             "pods \"p\" is forbidden: failed quota: q: must specify requests.cpu for: c",
         )
         .await;
+    let plain = pod(json!({}));
+    cluster
+        .write("pods", plain.clone(), Some(plain))
+        .await
+        .expect("an update counts nothing");
     let asking =
         |cpu: &str| json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]});
     cluster
