@@ -9,7 +9,9 @@ mod signing;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 
-pub(crate) use approval::start as start_approval;
+pub(crate) use approval::{
+    start_client as start_client_approval, start_serving as start_serving_approval,
+};
 pub(crate) use cleaning::start as start_cleaning;
 pub(crate) use signing::start as start_signing;
 

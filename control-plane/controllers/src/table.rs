@@ -129,7 +129,13 @@ pub(crate) const ROWS: &[Row] = &[
         "csrapproving",
         "certificate-controller",
         2,
-        crate::certificates::start_approval,
+        crate::certificates::start_client_approval,
+    ),
+    row(
+        "csrapproving-serving",
+        "kubelet-serving-approver",
+        1,
+        crate::certificates::start_serving_approval,
     ),
     row(
         "csrsigning",

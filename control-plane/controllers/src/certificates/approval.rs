@@ -1,5 +1,8 @@
 //! Approves certificates that nodes ask for: their first one, their own again, and serving certificates for addresses
 //! that the node is known to have.
+//!
+//! Client and serving certificates are two rows with an identity each: Kubernetes' own controller may not approve serving
+//! certificates, and an administrator who wants that decision back takes the second one's role away.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -31,11 +34,20 @@ const NODE: (&str, &str) = (
 );
 const SERVING: &str = "Auto approving kubelet serving certificate for the node's own addresses.";
 
-pub(crate) fn start(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
+pub(crate) fn start_client(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
+    start(context, queue, KUBELET_CLIENT)
+}
+
+pub(crate) fn start_serving(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
+    start(context, queue, KUBELET_SERVING)
+}
+
+fn start(context: &Context, queue: &Queue, signer: &'static str) -> Arc<dyn Controller> {
     let requests = context.informer::<CertificateSigningRequest>();
     enqueue_on_change(&requests, queue);
     Arc::new(Approval {
         context: context.clone(),
+        signer,
         requests,
         nodes: context.informer(),
     })
@@ -43,6 +55,8 @@ pub(crate) fn start(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
 
 struct Approval {
     context: Context,
+    /// Requests to other signers are none of its business.
+    signer: &'static str,
     requests: Informer<CertificateSigningRequest>,
     nodes: Informer<Node>,
 }
@@ -60,7 +74,7 @@ impl Controller for Approval {
             return Ok(());
         }
         let signer = request.spec.signer_name.as_str();
-        if signer != KUBELET_CLIENT && signer != KUBELET_SERVING {
+        if signer != self.signer {
             return Ok(());
         }
         let asked = read(&request)?;

@@ -133,10 +133,10 @@ pub(super) fn synced(deployment: &Deployment, set: &ReplicaSet, next: i64) -> Op
         changed.metadata.annotations.get_or_insert_default(),
         next,
     );
-    if let (Some(set), Some(deployment)) = (&mut changed.spec, &deployment.spec) {
-        if set.min_ready_seconds.unwrap_or(0) != deployment.min_ready_seconds.unwrap_or(0) {
-            set.min_ready_seconds = deployment.min_ready_seconds;
-        }
+    if let (Some(set), Some(deployment)) = (&mut changed.spec, &deployment.spec)
+        && set.min_ready_seconds.unwrap_or(0) != deployment.min_ready_seconds.unwrap_or(0)
+    {
+        set.min_ready_seconds = deployment.min_ready_seconds;
     }
     if set.metadata.annotations.is_none()
         && changed

@@ -102,10 +102,9 @@ impl JobController {
             } else if (has_failed || ending)
                 && !failed.contains(&uid)
                 && (!indexed || index.is_some())
+                && policy::judge(policy.as_ref(), pod).counts
             {
-                if policy::judge(policy.as_ref(), pod).counts {
-                    failed.push(uid);
-                }
+                failed.push(uid);
             }
         }
         if indexed {

@@ -162,16 +162,16 @@ fn truncated(mut subsets: Vec<EndpointSubset>) -> (Vec<EndpointSubset>, bool) {
         }
         over
     };
-    let ready = subsets
-        .iter_mut()
-        .map(|s| cut(&mut s.addresses))
-        .fold(false, |a, b| a || b);
-    let rest = subsets
-        .iter_mut()
-        .map(|s| cut(&mut s.not_ready_addresses))
-        .fold(false, |a, b| a || b);
+    // Ready addresses first; every list is cut, so neither loop may stop early.
+    let mut over = 0;
+    for subset in &mut subsets {
+        over += usize::from(cut(&mut subset.addresses));
+    }
+    for subset in &mut subsets {
+        over += usize::from(cut(&mut subset.not_ready_addresses));
+    }
     subsets.retain(|s| s.addresses.is_some() || s.not_ready_addresses.is_some());
-    (subsets, ready || rest)
+    (subsets, over > 0)
 }
 
 /// An address in order of IP and pod.

@@ -10,7 +10,7 @@ use api_server::{
     ApiServer, Config, MemoryStore, Pki, PkiConfig, SecurityConfig, SecurityParts, Settings,
 };
 use bytes::Bytes;
-use controllers::{Options, run_all};
+use controllers::{Options, SigningAuthority, run_all};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,10 @@ fn superuser() -> Arc<User> {
 
 impl Cluster {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let pki = Pki::load_or_create(
             directory.path(),
@@ -83,11 +87,16 @@ impl Cluster {
             .await
             .expect("first objects");
         let shutdown = CancellationToken::new();
-        let options = Options {
+        let mut options = Options {
             cluster_cidrs: vec!["10.42.0.0/16".parse().expect("a block")],
             root_ca_pem: pki.ca_pem().to_owned(),
+            signing_authority: Some(SigningAuthority {
+                certificate_pem: pki.ca_pem().to_owned(),
+                key_pem: std::fs::read_to_string(directory.path().join("ca.key")).expect("a key"),
+            }),
             ..Options::default()
         };
+        change(&mut options);
         let informers = Informers::new(server.backend());
         let controllers = tokio::spawn(run_all(
             server.backend(),

@@ -8,10 +8,12 @@ mod fixture;
 use fixture::{Cluster, names};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::json;
 
 fn template(app: &str, image: &str) -> serde_json::Value {
@@ -340,5 +342,182 @@ async fn nodes_get_addresses_and_schedules_make_jobs() {
             .is_some_and(|s| s.last_successful_time.is_some())
     };
     cluster.eventually::<CronJob>("default", "tick", ran).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_says_how_many_pods_may_go() {
+    let cluster = Cluster::start().await;
+    cluster
+        .create_in::<Deployment>(
+            "default",
+            json!({"metadata": {"name": "web"},
+            "spec": {"replicas": 3, "selector": selector("web"), "template": template("web", "one")}}),
+        )
+        .await;
+    cluster
+        .create_in::<PodDisruptionBudget>(
+            "default",
+            json!({"metadata": {"name": "web"},
+            "spec": {"maxUnavailable": 1, "selector": selector("web")}}),
+        )
+        .await;
+    let numbers = |budget: &PodDisruptionBudget| {
+        let status = budget.status.clone().unwrap_or_default();
+        (
+            status.expected_pods,
+            status.desired_healthy,
+            status.current_healthy,
+            status.disruptions_allowed,
+        )
+    };
+    let whole =
+        |budget: &PodDisruptionBudget| numbers(budget) == (Some(3), Some(2), Some(3), Some(1));
+    cluster
+        .eventually::<PodDisruptionBudget>("default", "web", whole)
+        .await;
+    let pod = names(&cluster.list::<Pod>("default").await)[0].clone();
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}});
+    cluster
+        .client
+        .create_subresource::<Pod>(Some("default"), &pod, "eviction", &eviction)
+        .await
+        .expect("evicted");
+    cluster.eventually_gone::<Pod>("default", &pod).await;
+    cluster
+        .eventually::<PodDisruptionBudget>("default", "web", whole)
+        .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_node_is_marked_and_its_pods_get_no_traffic() {
+    let cluster = Cluster::start_with(|options| {
+        options.node_monitor_grace_period = std::time::Duration::from_secs(2);
+    })
+    .await;
+    cluster
+        .create_in::<ReplicaSet>(
+            "default",
+            json!({"metadata": {"name": "web"},
+            "spec": {"replicas": 1, "selector": selector("web"), "template": template("web", "one")}}),
+        )
+        .await;
+    let unreachable = |node: &Node| {
+        let spec = node.spec.clone().unwrap_or_default();
+        let conditions = node
+            .status
+            .iter()
+            .filter_map(|s| s.conditions.as_ref())
+            .flatten();
+        let unknown = conditions.filter(|c| c.status == "Unknown").count();
+        let key = "node.kubernetes.io/unreachable";
+        unknown == 4
+            && spec
+                .taints
+                .iter()
+                .flatten()
+                .any(|t| t.key == key && t.effect == "NoSchedule")
+    };
+    cluster
+        .eventually::<Node>("", agent::NODE, unreachable)
+        .await;
+    let not_ready = |all: &[Pod]| {
+        let conditions = all
+            .iter()
+            .filter_map(|p| p.status.as_ref()?.conditions.as_ref());
+        !all.is_empty()
+            && conditions
+                .flatten()
+                .any(|c| c.type_ == "Ready" && c.status == "False")
+    };
+    cluster.eventually_list::<Pod>("default", not_ready).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_gets_the_certificates_it_asks_for() {
+    let cluster = Cluster::start().await;
+    cluster.eventually::<Node>("", agent::NODE, |_| true).await;
+    let addresses =
+        json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
+    cluster
+        .client
+        .patch::<Node>(
+            None,
+            agent::NODE,
+            "status",
+            &api_client::Patch::Merge(addresses),
+        )
+        .await
+        .expect("addresses");
+    let node = cluster
+        .client
+        .as_user(std::sync::Arc::new(api_client::User {
+            name: format!("system:node:{}", agent::NODE),
+            groups: vec!["system:nodes".into(), "system:authenticated".into()],
+        }));
+    let request = |name: &str, signer: &str, purpose: &str, names: &[&str]| {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(
+            rcgen::DnType::CommonName,
+            format!("system:node:{}", agent::NODE),
+        );
+        params
+            .distinguished_name
+            .push(rcgen::DnType::OrganizationName, "system:nodes");
+        let pem = params
+            .serialize_request(&key)
+            .expect("signed")
+            .pem()
+            .expect("PEM");
+        let mut request = CertificateSigningRequest::default();
+        request.metadata.name = Some(name.into());
+        request.spec.request = k8s_openapi::ByteString(pem.into_bytes());
+        request.spec.signer_name = signer.into();
+        request.spec.usages = Some(vec!["digital signature".into(), purpose.into()]);
+        request
+    };
+    let client = request(
+        "client",
+        "kubernetes.io/kube-apiserver-client-kubelet",
+        "client auth",
+        &[],
+    );
+    let serving = request(
+        "serving",
+        "kubernetes.io/kubelet-serving",
+        "server auth",
+        &[agent::NODE, "10.0.0.1"],
+    );
+    let foreign = request(
+        "foreign",
+        "kubernetes.io/kubelet-serving",
+        "server auth",
+        &["kubernetes"],
+    );
+    for request in [client, serving, foreign] {
+        node.create(None, &request).await.expect("asked");
+    }
+    let issued = |request: &CertificateSigningRequest| {
+        let certificate = request.status.as_ref().and_then(|s| s.certificate.as_ref());
+        certificate.is_some_and(|c| c.0.starts_with(b"-----BEGIN CERTIFICATE-----"))
+    };
+    cluster
+        .eventually::<CertificateSigningRequest>("", "client", issued)
+        .await;
+    cluster
+        .eventually::<CertificateSigningRequest>("", "serving", issued)
+        .await;
+    let foreign: CertificateSigningRequest =
+        cluster.client.get(None, "foreign").await.expect("there");
+    assert!(
+        foreign.status.is_none_or(|s| s.conditions.is_none()),
+        "not under another's name"
+    );
     cluster.stop().await;
 }
