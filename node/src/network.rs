@@ -9,6 +9,7 @@ mod cni;
 mod conntrack;
 mod host;
 mod nft;
+mod node_routes;
 mod rules;
 mod service_cache;
 mod service_model;
@@ -25,6 +26,7 @@ use ipnet::IpNet;
 #[cfg(test)]
 pub(crate) use nft::exists as table_exists;
 pub(crate) use nft::{apply as apply_nft, truncate};
+pub use node_routes::follow_nodes;
 pub use service_cache::ServiceCache;
 pub use service_model::Protocol;
 #[cfg(test)]

@@ -287,6 +287,13 @@ async fn follow_network(
     own_runtime: bool,
     stop: CancellationToken,
 ) {
+    let routes =
+        network::follow_nodes(client.clone(), config.node_name.clone(), stop.clone());
+    tokio::spawn(async move {
+        if let Err(error) = routes.await {
+            tracing::error!(%error, "other nodes' pods get no routes");
+        }
+    });
     let api: Api<Node> = Api::all(client);
     let stream = watcher::watch_object(api, &config.node_name).default_backoff();
     let mut stream = std::pin::pin!(stream);

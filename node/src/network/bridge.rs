@@ -60,12 +60,12 @@ impl Plan {
 }
 
 /// Names a step for the error.
-fn step(action: impl Into<String>) -> impl FnOnce(Error) -> NetworkError {
+pub(super) fn step(action: impl Into<String>) -> impl FnOnce(Error) -> NetworkError {
     let action = action.into();
     move |source| NetworkError::Netlink { action, source }
 }
 
-fn connect() -> Result<Handle, NetworkError> {
+pub(super) fn connect() -> Result<Handle, NetworkError> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(|source| NetworkError::File {
             action: "cannot open",
