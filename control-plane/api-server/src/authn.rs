@@ -92,16 +92,20 @@ impl Authentication {
         let peer = peer.map_or(PeerCertificate::None, |p| self.0.peers.judge(p, now));
         let mut rejected = None;
         match &peer {
-            PeerCertificate::FrontProxy(proxy) if proxy.common_name == FRONT_PROXY_NAME => {
-                if let Some(user) = peer::forwarded_user(headers) {
-                    return Ok(Some(user));
+            PeerCertificate::FrontProxy(proxy) => {
+                match peer::forwarded_user(headers)
+                    .filter(|_| proxy.common_name == FRONT_PROXY_NAME)
+                {
+                    Some(user) => return Ok(Some(user)),
+                    // It is no client's certificate either.
+                    None => rejected = Some("a front proxy that speaks for nobody".to_owned()),
                 }
             }
             PeerCertificate::Client(certificate) => {
                 return Ok(Some(peer::certificate_user(certificate)));
             }
             PeerCertificate::Untrusted(reason) => rejected = Some(reason.clone()),
-            PeerCertificate::FrontProxy(_) | PeerCertificate::None => {}
+            PeerCertificate::None => {}
         }
         if let Some(token) = bearer_token(headers) {
             match self.token(&token, &[], now) {

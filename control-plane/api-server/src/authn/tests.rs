@@ -147,6 +147,7 @@ async fn users_are_known_by_their_credentials() {
     cluster
         .check(&[("authorization", "Basic abc")], None, Ok(nobody))
         .await;
+    cluster.check(&[], Some(&proxy), Err(401)).await;
     cluster
         .check(
             &remote,
