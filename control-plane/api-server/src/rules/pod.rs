@@ -25,21 +25,12 @@ impl Rules for Pod {
         pod.set(&["status"], json!({"phase": "Pending", "qosClass": class}));
     }
 
-    fn prepare_status_update(&self, pod: &mut Value, _old: &Value) {
-        // The first of the addresses is also written alone, for clients that know no others.
-        for (one, many) in [("podIP", "podIPs"), ("hostIP", "hostIPs")] {
-            let first = pod
-                .list(&["status", many])
-                .first()
-                .map(|ip| ip.text(&["ip"]).to_owned());
-            match first {
-                Some(first) => pod.set(&["status", one], first),
-                None => {
-                    let alone = pod.text(&["status", one]).to_owned();
-                    if !alone.is_empty() {
-                        pod.set(&["status", many], json!([{"ip": alone}]));
-                    }
-                }
+    fn prepare_status_update(&self, pod: &mut Value, old: &Value) {
+        addresses(pod);
+        // Agents may leave these out; they do not lose them by it.
+        for field in ["qosClass", "observedGeneration"] {
+            if let Some(value) = old.field(&["status", field]) {
+                pod.set_default(&["status", field], value.clone());
             }
         }
     }
@@ -80,6 +71,64 @@ impl Rules for Pod {
 
     fn validate_status_update(&self, pod: &Value, old: &Value, errors: &mut Errors) {
         immutable(pod, old, &["status", "qosClass"], errors);
+        for (list, containers) in [
+            ("containerStatuses", "containers"),
+            ("initContainerStatuses", "initContainers"),
+        ] {
+            transitions(pod, old, list, containers, errors);
+        }
+    }
+}
+
+/// `podIP` is the first of `podIPs`. Where they differ, it is from an agent that knows no others.
+fn addresses(pod: &mut Value) {
+    let alone = pod.text(&["status", "podIP"]).to_owned();
+    let first = pod
+        .list(&["status", "podIPs"])
+        .first()
+        .map(|ip| ip.text(&["ip"]).to_owned());
+    match first {
+        Some(first) if alone.is_empty() => pod.set(&["status", "podIP"], first),
+        Some(first) if alone == first => {}
+        None if alone.is_empty() => {}
+        _ => pod.set(&["status", "podIPs"], json!([{"ip": alone}])),
+    }
+}
+
+/// A container that has ended for good does not run again.
+fn transitions(pod: &Value, old: &Value, list: &str, containers: &str, errors: &mut Errors) {
+    let pod_policy = old.text(&["spec", "restartPolicy"]);
+    let status_path = FieldPath::root("status");
+    let path = status_path.child(list);
+    for (i, before) in old.list(&["status", list]).iter().enumerate() {
+        let Some(ended) = before.field(&["state", "terminated"]) else {
+            continue;
+        };
+        let name = before.text(&["name"]);
+        let by_name = |c: &&Value| c.text(&["name"]) == name;
+        let spec = old.list(&["spec", containers]).iter().find(by_name);
+        // Rules about exit codes are the agent's to follow.
+        if spec.is_some_and(|spec| !spec.list(&["restartPolicyRules"]).is_empty()) {
+            continue;
+        }
+        let own_policy = spec.map_or("", |spec| spec.text(&["restartPolicy"]));
+        let policy = if own_policy.is_empty() {
+            pod_policy
+        } else {
+            own_policy
+        };
+        let failed = ended.number(&["exitCode"]).unwrap_or_default() != 0;
+        let may_restart = match policy {
+            "Never" => false,
+            "OnFailure" => failed,
+            _ => true,
+        };
+        let now = pod.list(&["status", list]).iter().find(by_name);
+        if !may_restart && now.is_some_and(|now| now.field(&["state", "terminated"]).is_none()) {
+            let element = path.index(i);
+            let detail = "may not be transitioned to non-terminated state";
+            errors.push(FieldError::forbidden(&element.child("state"), detail));
+        }
     }
 }
 
@@ -317,6 +366,29 @@ mod tests {
         assert_eq!(
             updated(&Pod, more, &old),
             ["spec.containers: Forbidden: pod updates may not add or remove containers"]
+        );
+    }
+
+    #[test]
+    fn ended_containers_stay_ended() {
+        let status = |state: Value| {
+            json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "a"}]},
+                "status": {"qosClass": "BestEffort", "containerStatuses": [{"name": "a", "state": state}]}})
+        };
+        let old = status(json!({"terminated": {"exitCode": 0}}));
+        let mut new = status(json!({"running": {}}));
+        new["status"]["podIP"] = "10.0.0.1".into();
+        new.remove_field(&["status", "qosClass"]);
+        Pod.prepare_status_update(&mut new, &old);
+        assert_eq!(new["status"]["podIPs"], json!([{"ip": "10.0.0.1"}]));
+        let mut errors = Vec::new();
+        Pod.validate_status_update(&new, &old, &mut errors);
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            [
+                "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"
+            ]
         );
     }
 
