@@ -25,7 +25,6 @@ pub(crate) struct Machine {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Free {
     pub(crate) memory_bytes: u64,
-    pub(crate) disk_bytes: u64,
     pub(crate) disk_inodes_percent: u64,
     pub(crate) disk_percent: u64,
     pub(crate) processes: u64,
@@ -123,7 +122,6 @@ impl Free {
             .unwrap_or(0);
         Free {
             memory_bytes: meminfo("MemAvailable"),
-            disk_bytes: disk.map_or(u64::MAX, |d| d.blocks_available() * d.fragment_size()),
             disk_percent: disk.map_or(100, |d| percent(d.blocks_available(), d.blocks())),
             disk_inodes_percent: disk.map_or(100, |d| percent(d.files_available(), d.files())),
             processes,

@@ -142,6 +142,8 @@ impl Worker {
                 () = self.wakers.objects.notified() => {
                     self.mounted = None;
                     self.retry = None;
+                    // What failed for want of the object may be tried at once.
+                    self.not_before.clear();
                 }
                 () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => {}
             }

@@ -1,7 +1,7 @@
 //! `/exec` and `/attach`: a command's streams between a client's WebSocket (`v5.channel.k8s.io`, `v4.channel.k8s.io`) and the runtime.
 //! A client that still speaks SPDY is connected through byte by byte.
 
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -267,7 +267,12 @@ impl Session {
         };
         let result = relay.run(&mut socket, &mut incoming, &mut writer).await;
         pump.abort();
-        let _ = socket.send(Message::Close(None)).await;
+        // Clients take any other code, even none, for a failure.
+        let normal = CloseFrame {
+            code: close_code::NORMAL,
+            reason: "".into(),
+        };
+        let _ = socket.send(Message::Close(Some(normal))).await;
         result
     }
 }

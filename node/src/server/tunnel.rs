@@ -1,7 +1,7 @@
 //! Streams that are carried through unread: SPDY clients of exec and attach, and port-forward in both of its forms (SPDY, and SPDY inside
 //! a WebSocket, as kubectl does it since 1.31).
 
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -152,9 +152,16 @@ async fn carry(mut socket: WebSocket, mut runtime: TcpStream) -> Result<(), axum
                 Some(Err(error)) => return Err(error),
             },
             count = reader.read(&mut chunk) => match count.map_err(axum::Error::new)? {
-                0 => return socket.send(Message::Close(None)).await,
+                0 => return socket.send(normal_close()).await,
                 count => socket.send(Message::Binary(bytes::Bytes::copy_from_slice(&chunk[..count]))).await?,
             },
         }
     }
+}
+
+fn normal_close() -> Message {
+    Message::Close(Some(CloseFrame {
+        code: close_code::NORMAL,
+        reason: "".into(),
+    }))
 }
