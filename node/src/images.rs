@@ -73,7 +73,11 @@ pub enum ImageError {
 
 impl ImageError {
     fn file(action: &'static str, path: &Path, source: std::io::Error) -> ImageError {
-        ImageError::File { action, path: path.to_owned(), source }
+        ImageError::File {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 

@@ -13,8 +13,14 @@ const CAP_SYS_RESOURCE: u32 = 24;
 /// Where the reference CNI plugins are looked for: Debian's place first, then upstream's.
 const CNI_BIN_DIRS: [&str; 3] = ["/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"];
 /// Where programs are looked for besides `PATH`, which is short under systemd and cron.
-const PROGRAM_DIRS: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PROGRAM_DIRS: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 /// Plugins of containerd that a CRI node has no use for; each costs memory or start time.
 const DISABLED_PLUGINS: [&str; 7] = [
     "io.containerd.internal.v1.opt",
@@ -39,11 +45,12 @@ pub(super) struct Paths {
 
 impl Paths {
     pub(super) fn new(config: &ContainerdConfig) -> Result<Paths, ContainerdError> {
-        let agent = std::path::absolute(&config.agent_dir).map_err(|source| ContainerdError::File {
-            action: "cannot resolve",
-            path: config.agent_dir.clone(),
-            source,
-        })?;
+        let agent =
+            std::path::absolute(&config.agent_dir).map_err(|source| ContainerdError::File {
+                action: "cannot resolve",
+                path: config.agent_dir.clone(),
+                source,
+            })?;
         let base = agent.join("containerd");
         let paths = Paths {
             config: base.join("config.toml"),
@@ -56,7 +63,11 @@ impl Paths {
         let longest = format!("{}.ttrpc", paths.socket.display());
         if longest.len() > SOCKET_PATH_LIMIT {
             let length = longest.len();
-            return Err(ContainerdError::PathTooLong { path: longest, length, limit: SOCKET_PATH_LIMIT });
+            return Err(ContainerdError::PathTooLong {
+                path: longest,
+                length,
+                limit: SOCKET_PATH_LIMIT,
+            });
         }
         Ok(paths)
     }
@@ -112,7 +123,9 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 
 fn overlay_module_exists() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let dir = PathBuf::from("/lib/modules").join(release.trim()).join("kernel/fs/overlayfs");
+    let dir = PathBuf::from("/lib/modules")
+        .join(release.trim())
+        .join("kernel/fs/overlayfs");
     dir.is_dir()
 }
 
@@ -153,8 +166,15 @@ fn toml_string(text: &str) -> String {
 
 /// The configuration file. Version 2 is understood by containerd 1.3 to 2.x.
 pub(super) fn render(paths: &Paths, facts: &MachineFacts, sandbox_image: &str) -> String {
-    let disabled: Vec<String> = DISABLED_PLUGINS.iter().map(|plugin| toml_string(plugin)).collect();
-    let snapshotter = if facts.overlayfs { "overlayfs" } else { "native" };
+    let disabled: Vec<String> = DISABLED_PLUGINS
+        .iter()
+        .map(|plugin| toml_string(plugin))
+        .collect();
+    let snapshotter = if facts.overlayfs {
+        "overlayfs"
+    } else {
+        "native"
+    };
     format!(
         r#"# Written by xebec at every start: changes here are lost.
 version = 2
@@ -217,7 +237,10 @@ mod tests {
     }
 
     fn paths(agent_dir: &str) -> Result<Paths, ContainerdError> {
-        Paths::new(&ContainerdConfig { agent_dir: agent_dir.into(), sandbox_image: String::new() })
+        Paths::new(&ContainerdConfig {
+            agent_dir: agent_dir.into(),
+            sandbox_image: String::new(),
+        })
     }
 
     #[test]
@@ -226,8 +249,15 @@ mod tests {
         let text = render(&paths, &facts(), "localhost/xebec/pause:1");
         assert!(text.contains("restrict_oom_score_adj = true"), "{text}");
         assert!(text.contains(r#"snapshotter = "overlayfs""#), "{text}");
-        assert!(text.contains(r#"address = "/var/lib/xebec/agent/containerd/containerd.sock""#), "{text}");
-        let rich = MachineFacts { may_lower_oom_score: true, overlayfs: false, ..facts() };
+        assert!(
+            text.contains(r#"address = "/var/lib/xebec/agent/containerd/containerd.sock""#),
+            "{text}"
+        );
+        let rich = MachineFacts {
+            may_lower_oom_score: true,
+            overlayfs: false,
+            ..facts()
+        };
         let text = render(&paths, &rich, "p");
         assert!(text.contains("restrict_oom_score_adj = false"), "{text}");
         assert!(text.contains(r#"snapshotter = "native""#), "{text}");
@@ -243,7 +273,10 @@ mod tests {
     fn capabilities_are_read_from_the_effective_set() {
         let status = "CapPrm:\t000001ffffffffff\nCapEff:\t000001fffeffffff\n";
         assert!(!has_capability(status, CAP_SYS_RESOURCE));
-        assert!(has_capability("CapEff:\t000001ffffffffff\n", CAP_SYS_RESOURCE));
+        assert!(has_capability(
+            "CapEff:\t000001ffffffffff\n",
+            CAP_SYS_RESOURCE
+        ));
         assert!(!has_capability("", CAP_SYS_RESOURCE));
     }
 

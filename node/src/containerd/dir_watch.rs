@@ -43,7 +43,12 @@ impl DirWatch {
         // The first read that finds nothing ends the loop: only then is the descriptor no longer ready.
         while let Ok(event) = reader.next() {
             changes.overflow |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-            changes.names.extend(event.file_name().and_then(|name| name.to_str().ok()).map(str::to_owned));
+            changes.names.extend(
+                event
+                    .file_name()
+                    .and_then(|name| name.to_str().ok())
+                    .map(str::to_owned),
+            );
         }
         ready.clear_ready();
         Ok(changes)

@@ -39,12 +39,15 @@ fn rotate_above(path: &Path, max_bytes: u64) -> std::io::Result<()> {
 pub(super) fn last_error(path: &Path) -> Option<String> {
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES))).ok()?;
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))
+        .ok()?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let is_error = |line: &&str| {
-        line.contains("level=error") || line.contains("level=fatal") || line.starts_with("containerd: ")
+        line.contains("level=error")
+            || line.contains("level=fatal")
+            || line.starts_with("containerd: ")
     };
     text.lines().rev().find(is_error).map(str::to_owned)
 }

@@ -55,7 +55,14 @@ mod tests {
         let mut names = Vec::new();
         let mut archive = tar::Archive::new(bytes.as_slice());
         for entry in archive.entries().expect("tar") {
-            names.push(entry.expect("entry").path().expect("path").to_string_lossy().into_owned());
+            names.push(
+                entry
+                    .expect("entry")
+                    .path()
+                    .expect("path")
+                    .to_string_lossy()
+                    .into_owned(),
+            );
         }
         assert_eq!(names.len(), 3);
         assert_eq!(names[1..], ["layer.tar", "manifest.json"]);

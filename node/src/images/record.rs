@@ -19,12 +19,18 @@ pub(super) struct Stamp {
 
 impl Stamp {
     pub(super) fn of(path: &Path) -> Result<Stamp, ImageError> {
-        let metadata =
-            std::fs::metadata(path).map_err(|source| ImageError::file("cannot read", path, source))?;
-        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let metadata = std::fs::metadata(path)
+            .map_err(|source| ImageError::file("cannot read", path, source))?;
+        let modified = metadata
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let modified_nanoseconds =
             modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-        Ok(Stamp { bytes: metadata.len(), modified_nanoseconds })
+        Ok(Stamp {
+            bytes: metadata.len(),
+            modified_nanoseconds,
+        })
     }
 }
 
@@ -43,13 +49,17 @@ pub(super) struct Record {
 impl Record {
     /// A record that is missing or unreadable only means that archives are imported again.
     pub(super) fn load(path: &Path) -> Record {
-        std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+        std::fs::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
     }
 
     pub(super) fn save(&self, path: &Path) -> Result<(), ImageError> {
         let new = path.with_extension("new");
         let bytes = serde_json::to_vec(self).expect("a map of strings is valid JSON");
-        std::fs::write(&new, bytes).map_err(|source| ImageError::file("cannot write", &new, source))?;
+        std::fs::write(&new, bytes)
+            .map_err(|source| ImageError::file("cannot write", &new, source))?;
         std::fs::rename(&new, path).map_err(|source| ImageError::file("cannot write", path, source))
     }
 
@@ -61,7 +71,8 @@ impl Record {
     }
 
     pub(super) fn insert(&mut self, archive: &str, stamp: Stamp, images: Vec<String>) {
-        self.archives.insert(archive.to_owned(), Entry { stamp, images });
+        self.archives
+            .insert(archive.to_owned(), Entry { stamp, images });
     }
 
     /// Forgets archives that are gone.

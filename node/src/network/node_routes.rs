@@ -63,7 +63,7 @@ pub async fn follow_nodes(
                 nodes.remove(node.metadata.name.as_deref().unwrap_or_default());
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "watch of nodes was interrupted");
+                tracing::warn!(%error, "nodes cannot be watched; trying again");
                 continue;
             }
         }

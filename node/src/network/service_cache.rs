@@ -192,7 +192,7 @@ async fn follow<F: Followed>(
                 )
             }
             Err(error) => {
-                tracing::debug!(%error, "watch of services was interrupted");
+                tracing::warn!(%error, "services or endpoint slices cannot be watched; trying again");
                 continue;
             }
         };

@@ -31,9 +31,17 @@ fn service_is_reduced() {
         "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.9"}, {"ip": "192.0.2.8", "ipMode": "Proxy"}]}},
     }));
     assert_eq!(info.ports[0].protocol, Protocol::Udp);
-    assert_eq!(info.affinity, Some(Affinity { timeout_seconds: 10_800 }));
+    assert_eq!(
+        info.affinity,
+        Some(Affinity {
+            timeout_seconds: 10_800
+        })
+    );
     assert!(info.external_local && !info.internal_local && !info.headless && info.proxied);
-    assert_eq!(info.load_balancer_ips, ["192.0.2.9".parse::<IpAddr>().expect("address")]);
+    assert_eq!(
+        info.load_balancer_ips,
+        ["192.0.2.9".parse::<IpAddr>().expect("address")]
+    );
 }
 
 #[test]
@@ -52,14 +60,22 @@ fn headless_and_external_names_have_no_address() {
 fn indexes_follow_changes() {
     let address: IpAddr = "10.42.0.5".parse().expect("address");
     let mut state = ServiceState::default();
-    let web = json!({"metadata": {"namespace": "ns", "name": "web"}, "spec": {"clusterIP": "10.43.1.1"}});
+    let web =
+        json!({"metadata": {"namespace": "ns", "name": "web"}, "spec": {"clusterIP": "10.43.1.1"}});
     assert!(state.apply_service(service(web.clone())));
-    assert!(!state.apply_service(service(web)), "the same again changes nothing");
+    assert!(
+        !state.apply_service(service(web)),
+        "the same again changes nothing"
+    );
     assert!(state.apply_slice(slice("a", "10.42.0.5")));
     assert!(state.apply_slice(slice("b", "10.42.0.5")));
     assert_eq!(state.slices(&("ns".into(), "web".into())).count(), 2);
     assert!(state.delete_slice(&("ns".into(), "a".into())));
-    assert_eq!(state.services_of_endpoint(address).count(), 1, "slice b still has the address");
+    assert_eq!(
+        state.services_of_endpoint(address).count(),
+        1,
+        "slice b still has the address"
+    );
     assert!(state.delete_slice(&("ns".into(), "b".into())));
     assert_eq!(state.services_of_endpoint(address).count(), 0);
     assert!(state.by_endpoint.is_empty() && state.by_service.is_empty());
