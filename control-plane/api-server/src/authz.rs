@@ -14,9 +14,9 @@ use crate::plugin::ObjectReader;
 use crate::rbac::{PolicyRule, Rbac};
 use crate::request::RequestInfo;
 
-use node::NodeAuthorizer;
+use self::node::NodeAuthorizer;
 
-pub(crate) use node::node_name;
+pub(crate) use self::node::node_name;
 
 /// The group that may do everything.
 pub(crate) const SUPERUSERS: &str = "system:masters";

@@ -244,15 +244,17 @@ async fn limits_are_set_and_kept() {
     cluster.refused("pods", pod(greedy), reason).await;
 }
 
+fn quota(hard: Value, used: Value) -> Value {
+    json!({
+        "metadata": {"namespace": "a", "name": "q"},
+        "spec": {"hard": hard},
+        "status": {"hard": hard, "used": used},
+    })
+}
+
 #[tokio::test]
 async fn quotas_are_counted() {
     let mut cluster = Cluster::new();
-    let quota = |hard: Value, used: Value| {
-        json!({
-            "metadata": {"namespace": "a", "name": "q"}, "spec": {"hard": hard},
-            "status": {"hard": hard, "used": used},
-        })
-    };
     let hard = json!({"pods": "1", "requests.cpu": "1"});
     cluster
         .objects
