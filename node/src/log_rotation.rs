@@ -31,7 +31,9 @@ pub(crate) async fn run(cri: Cri, stop: CancellationToken) {
             Ok(containers) => containers,
             Err(_) => continue,
         };
-        let running = containers.iter().filter(|c| c.state() == ContainerState::ContainerRunning);
+        let running = containers
+            .iter()
+            .filter(|c| c.state() == ContainerState::ContainerRunning);
         for (container, path) in running.filter_map(|c| log_path(c).map(|p| (c, p))) {
             let length = tokio::fs::metadata(&path).await.map_or(0, |m| m.len());
             if length <= MAX_SIZE {
@@ -53,7 +55,9 @@ fn log_path(container: &Container) -> Option<PathBuf> {
         &label(labels::POD_NAME)?,
         &label(labels::POD_UID)?,
     );
-    let count: u32 = get(&container.annotations, labels::RESTART_COUNT)?.parse().ok()?;
+    let count: u32 = get(&container.annotations, labels::RESTART_COUNT)?
+        .parse()
+        .ok()?;
     let file = container_config::log_path(&label(labels::CONTAINER_NAME)?, count);
     Some(Path::new(&directory).join(file))
 }
@@ -76,7 +80,9 @@ async fn rotate(cri: &Cri, id: &str, path: &Path) -> Result<(), String> {
 
 /// Logs set aside beyond those that are kept.
 fn surplus(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(Vec::new());
+    };
     let prefix = format!("{}.", name.to_string_lossy());
     let entries = std::fs::read_dir(directory)?.flatten();
     let ours = entries.filter(|e| e.file_name().to_string_lossy().starts_with(&prefix));
@@ -96,7 +102,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("0.log");
         for stamp in 1..=6 {
-            std::fs::write(dir.path().join(format!("0.log.2024010{stamp}-000000")), "").expect("written");
+            std::fs::write(dir.path().join(format!("0.log.2024010{stamp}-000000")), "")
+                .expect("written");
         }
         std::fs::write(dir.path().join("10.log.20240101-000000"), "").expect("written");
         let names: Vec<String> = surplus(&path)

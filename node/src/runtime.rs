@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio_util::sync::CancellationToken;
@@ -40,65 +40,86 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Runs the node agent until `shutdown`. Containers keep running when it ends: the next start takes them over.
 pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), AgentError> {
     std::fs::create_dir_all(&config.data_dir).map_err(AgentError::io(&config.data_dir))?;
-    // Everything ends with this token: by the caller's wish, or when a part that must run fails.
+    // Everything ends with this token: by the caller's wish, or when this function returns early.
     let stop = shutdown.child_token();
-    let guard = stop.clone().drop_guard();
+    let _guard = stop.clone().drop_guard();
     let tasks = TaskTracker::new();
     let client = api::client(&config)?;
     let healthz = healthz::bind(config.healthz_port).await?;
     let listener = server::bind(&config).await?;
-    let runtime = Runtime::start(&config).await?;
     let machine = Machine::read(&config.data_dir);
     let config = Arc::new(config);
-    let node = tokio::select! {
-        node = register(client.clone(), &config, &machine) => node?,
+    let started = async {
+        tokio::try_join!(
+            Runtime::start(&config),
+            register(client.clone(), &config, &machine)
+        )
+    };
+    let (runtime, node) = tokio::select! {
+        started = started => started?,
         () = shutdown.cancelled() => return Ok(()),
     };
     let recorder = Recorder::start(client.clone(), &config.node_name);
     let services = ServiceCache::start(client.clone(), stop.clone());
     let (host_ports, host_ports_now) = HostPorts::new();
-    let shared = Arc::new(
-        build_shared(
-            &config,
-            &client,
-            &runtime,
-            &machine,
-            &recorder,
-            services.clone(),
-            host_ports,
-        )
-        .await?,
-    );
+    let shared = build_shared(
+        &config, &client, &runtime, &machine, recorder, services, host_ports,
+    )
+    .await;
+    let shared = Arc::new(shared);
+    start_node(&tasks, &shared, node, machine, &runtime, &stop);
+    service_network(&tasks, &shared, host_ports_now, &stop);
     let pods = Pods::new(shared.clone(), stop.clone());
+    tasks.spawn(pods.clone().run());
+    tasks.spawn(pleg::run(runtime.cri.clone(), pods.clone(), stop.clone()));
+    tasks.spawn(log_rotation::run(runtime.cri.clone(), stop.clone()));
+    tasks.spawn(healthz::serve(healthz, stop.clone()));
+    tasks.spawn(server::serve(listener, shared, pods, stop.clone()));
+    tracing::info!(
+        node = config.node_name,
+        port = config.kubelet_port,
+        "the node agent runs"
+    );
+    stop.cancelled().await;
+    tasks.close();
+    let ended = tokio::time::timeout(STOP_LIMIT, tasks.wait()).await;
+    if ended.is_err() {
+        tracing::warn!("some of the node agent's tasks did not end in time");
+    }
+    runtime.detach().await;
+    Ok(())
+}
 
-    tasks.spawn(renew(client.clone(), node.clone(), stop.clone()));
+/// Starts what keeps the node's object, Lease, network and images true.
+fn start_node(
+    tasks: &TaskTracker,
+    shared: &Arc<Shared>,
+    node: Node,
+    machine: Machine,
+    runtime: &Runtime,
+    stop: &CancellationToken,
+) {
+    let config = Arc::new(shared.config.clone());
+    let client = &shared.client;
     let heartbeat = Heartbeat {
         client: client.clone(),
         config: config.clone(),
         machine,
         cri: runtime.cri.clone(),
-        recorder: recorder.clone(),
-        written: node.status.clone().unwrap_or_else(NodeStatus::default),
+        recorder: shared.recorder.clone(),
+        written: node.status.clone().unwrap_or_default(),
     };
+    tasks.spawn(renew(client.clone(), node, stop.clone()));
     tasks.spawn(heartbeat.run(stop.clone()));
-    tasks.spawn(follow_network(
+    let own = runtime.owned.is_some();
+    let network = follow_network(
         client.clone(),
-        config.clone(),
+        config,
         runtime.cri.clone(),
-        runtime.owned.is_some(),
+        own,
         stop.clone(),
-    ));
-    tasks.spawn(pods.clone().run());
-    tasks.spawn(pleg::run(runtime.cri.clone(), pods.clone(), stop.clone()));
-    tasks.spawn(log_rotation::run(runtime.cri.clone(), stop.clone()));
-    tasks.spawn(healthz::serve(healthz, stop.clone()));
-    tasks.spawn(server::serve(
-        listener,
-        shared.clone(),
-        pods.clone(),
-        stop.clone(),
-    ));
-    service_network(&tasks, &config, services, host_ports_now, &stop);
+    );
+    tasks.spawn(network);
     if let Some(images) = runtime.images() {
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -107,22 +128,6 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
             }
         });
     }
-    tracing::info!(
-        node = config.node_name,
-        port = config.kubelet_port,
-        "the node agent runs"
-    );
-    stop.cancelled().await;
-    drop(guard);
-    tasks.close();
-    if tokio::time::timeout(STOP_LIMIT, tasks.wait())
-        .await
-        .is_err()
-    {
-        tracing::warn!("some of the node agent's tasks did not end in time");
-    }
-    runtime.detach().await;
-    Ok(())
 }
 
 /// The container runtime: somebody else's, or our own.
@@ -202,18 +207,18 @@ async fn build_shared(
     client: &kube::Client,
     runtime: &Runtime,
     machine: &Machine,
-    recorder: &Recorder,
+    recorder: Recorder,
     services: Arc<ServiceCache>,
     host_ports: HostPorts,
-) -> Result<Shared, AgentError> {
+) -> Shared {
     let (cpu_millis, memory_bytes, disk_bytes) = allocatable(machine, &config.reserve);
     let host_ips = vec![config.node_ip.to_string()];
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    Ok(Shared {
+    Shared {
         config: config.as_ref().clone(),
         client: client.clone(),
         cri: runtime.cri.clone(),
-        recorder: recorder.clone(),
+        recorder,
         volumes: Arc::new(Volumes::new(&config.data_dir, client.clone())),
         config_maps: Objects::new(client.clone()),
         secrets: Objects::new(client.clone()),
@@ -237,7 +242,7 @@ async fn build_shared(
         },
         may_lower_oom_score: may_lower_oom_score(),
         host_ports,
-    })
+    }
 }
 
 /// The node's own resolver configuration; behind systemd-resolved the file that names the real servers.
@@ -287,8 +292,7 @@ async fn follow_network(
     own_runtime: bool,
     stop: CancellationToken,
 ) {
-    let routes =
-        network::follow_nodes(client.clone(), config.node_name.clone(), stop.clone());
+    let routes = network::follow_nodes(client.clone(), config.node_name.clone(), stop.clone());
     tokio::spawn(async move {
         if let Err(error) = routes.await {
             tracing::error!(%error, "other nodes' pods get no routes");
@@ -358,11 +362,11 @@ async fn configure_network(
 /// Starts the service proxy and the cluster DNS.
 fn service_network(
     tasks: &TaskTracker,
-    config: &Arc<AgentConfig>,
-    services: Arc<ServiceCache>,
+    shared: &Arc<Shared>,
     host_ports: tokio::sync::watch::Receiver<Vec<HostPort>>,
     stop: &CancellationToken,
 ) {
+    let (config, services) = (&shared.config, shared.services.clone());
     let Some(cluster_dns) = config.cluster_dns else {
         return;
     };

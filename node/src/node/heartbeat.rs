@@ -172,7 +172,10 @@ impl Heartbeat {
         match try_register(&api, &self.config, &self.machine).await {
             Ok(node) => self.written = node.status.unwrap_or_default(),
             Err(error) => {
-                tracing::warn!(error = api::message(&error), "cannot register the node again");
+                tracing::warn!(
+                    error = api::message(&error),
+                    "cannot register the node again"
+                );
             }
         }
     }

@@ -173,78 +173,74 @@ fn images(images: &[cri::Image]) -> Vec<ContainerImage> {
     sorted.into_iter().take(IMAGES_LIMIT).map(one).collect()
 }
 
+/// A condition's status, reason and message.
+type Draft = (&'static str, String, String);
+
+/// A condition that is good when it is False: reasons and messages for True and for False.
+fn pressure(bad: bool, yes: [&str; 2], no: [&str; 2]) -> Draft {
+    let [reason, message] = if bad { yes } else { no };
+    (
+        if bad { "True" } else { "False" },
+        reason.to_string(),
+        message.to_string(),
+    )
+}
+
+fn drafts(free: &Free, runtime: &RuntimeView) -> [(&'static str, Draft); 4] {
+    let memory = free.memory_bytes < EVICTION_MEMORY_BYTES;
+    let disk = free.disk_percent < DISK_PERCENT || free.disk_inodes_percent < INODES_PERCENT;
+    let processes = free.processes + free.processes / 10 >= free.process_limit;
+    let not_ready = |message: String| ("False", "KubeletNotReady".into(), message);
+    let memory = pressure(
+        memory,
+        [
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+        ],
+        [
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ],
+    );
+    let disk = pressure(
+        disk,
+        ["KubeletHasDiskPressure", "kubelet has disk pressure"],
+        ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
+    );
+    let processes = pressure(
+        processes,
+        [
+            "KubeletHasInsufficientPID",
+            "kubelet has insufficient PID available",
+        ],
+        [
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ],
+    );
+    let ready = match runtime.problems().as_slice() {
+        [] => (
+            "True",
+            "KubeletReady".into(),
+            "kubelet is posting ready status".into(),
+        ),
+        [one] => not_ready(one.clone()),
+        many => not_ready(format!("[{}]", many.join(", "))),
+    };
+    [
+        ("MemoryPressure", memory),
+        ("DiskPressure", disk),
+        ("PIDPressure", processes),
+        ("Ready", ready),
+    ]
+}
+
 fn conditions(
     free: &Free,
     runtime: &RuntimeView,
     previous: &NodeStatus,
     now: Timestamp,
 ) -> Vec<NodeCondition> {
-    let memory = free.memory_bytes < EVICTION_MEMORY_BYTES;
-    let disk = free.disk_percent < DISK_PERCENT || free.disk_inodes_percent < INODES_PERCENT;
-    let processes = free.processes + free.processes / 10 >= free.process_limit;
-    let problems = runtime.problems();
-    let pick = |bad: bool, yes: [&str; 2], no: [&str; 2]| {
-        let [reason, message] = if bad { yes } else { no };
-        (
-            if bad { "True" } else { "False" },
-            reason.to_string(),
-            message.to_string(),
-        )
-    };
-    let drafts = [
-        (
-            "MemoryPressure",
-            pick(
-                memory,
-                [
-                    "KubeletHasInsufficientMemory",
-                    "kubelet has insufficient memory available",
-                ],
-                [
-                    "KubeletHasSufficientMemory",
-                    "kubelet has sufficient memory available",
-                ],
-            ),
-        ),
-        (
-            "DiskPressure",
-            pick(
-                disk,
-                ["KubeletHasDiskPressure", "kubelet has disk pressure"],
-                ["KubeletHasNoDiskPressure", "kubelet has no disk pressure"],
-            ),
-        ),
-        (
-            "PIDPressure",
-            pick(
-                processes,
-                [
-                    "KubeletHasInsufficientPID",
-                    "kubelet has insufficient PID available",
-                ],
-                [
-                    "KubeletHasSufficientPID",
-                    "kubelet has sufficient PID available",
-                ],
-            ),
-        ),
-        (
-            "Ready",
-            match problems.as_slice() {
-                [] => (
-                    "True",
-                    "KubeletReady".into(),
-                    "kubelet is posting ready status".into(),
-                ),
-                [one] => ("False", "KubeletNotReady".into(), one.clone()),
-                many => (
-                    "False",
-                    "KubeletNotReady".into(),
-                    format!("[{}]", many.join(", ")),
-                ),
-            },
-        ),
-    ];
     let old = |kind: &str| {
         previous
             .conditions
@@ -252,7 +248,7 @@ fn conditions(
             .flatten()
             .find(|c| c.type_ == kind)
     };
-    let build = |(kind, (status, reason, message)): (&str, (&str, String, String))| NodeCondition {
+    let build = |(kind, (status, reason, message)): (&str, Draft)| NodeCondition {
         type_: kind.into(),
         status: status.into(),
         reason: Some(reason),
@@ -263,7 +259,7 @@ fn conditions(
             .and_then(|c| c.last_transition_time.clone())
             .or(Some(Time(now))),
     };
-    drafts.into_iter().map(build).collect()
+    drafts(free, runtime).into_iter().map(build).collect()
 }
 
 /// Whether two statuses say the same, heartbeats aside.

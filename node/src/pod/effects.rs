@@ -79,8 +79,11 @@ impl Worker {
                     restart_count,
                     crashed_at,
                 } => {
-                    self.start(pod, &sources, &name, restart_count, crashed_at)
+                    // One at a time: the status tells of each as soon as it runs.
+                    return self
+                        .start(pod, &sources, &name, restart_count, crashed_at)
                         .await
+                        || acted;
                 }
                 Action::Hold { .. } | Action::Finish => false,
             };

@@ -141,7 +141,9 @@ fn container_status(
     // What the API said of this very container holds until a probe says otherwise: a restart of the agent changes nothing.
     let before = |c: &Container, said: fn(&ContainerStatus) -> bool| {
         let same = |o: &&ContainerStatus| {
-            o.container_id.as_deref().is_some_and(|id| id.ends_with(&c.id))
+            o.container_id
+                .as_deref()
+                .is_some_and(|id| id.ends_with(&c.id))
         };
         old.filter(same).is_some_and(said)
     };

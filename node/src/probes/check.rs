@@ -75,7 +75,10 @@ async fn exec(cri: &Cri, id: &str, command: Vec<String>, limit: Duration) -> Out
         Ok(answer) => {
             let mut output = String::from_utf8_lossy(&answer.stdout).into_owned();
             output.push_str(&String::from_utf8_lossy(&answer.stderr));
-            output.truncate(output.floor_char_boundary(OUTPUT_LIMIT));
+            let end = (0..=OUTPUT_LIMIT.min(output.len()))
+                .rev()
+                .find(|i| output.is_char_boundary(*i));
+            output.truncate(end.unwrap_or(0));
             Outcome::Failure(output)
         }
         Err(status) if status.code() == tonic::Code::DeadlineExceeded => {

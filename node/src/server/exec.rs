@@ -295,15 +295,15 @@ impl Relay {
         loop {
             tokio::select! {
                 message = socket.recv() => match message {
-                    Some(Ok(Message::Binary(data))) => self.to_runtime(&data, writer).await?,
-                    Some(Ok(Message::Text(text))) => self.to_runtime(text.as_bytes(), writer).await?,
+                    Some(Ok(Message::Binary(data))) => self.send_to_runtime(&data, writer).await?,
+                    Some(Ok(Message::Text(text))) => self.send_to_runtime(text.as_bytes(), writer).await?,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 },
                 frame = incoming.recv() => match frame {
                     Some(Frame::Ping { payload }) => writer.write_all(&spdy::pong(&payload)).await?,
                     Some(Frame::Data { stream, fin, payload }) => {
-                        self.to_client(stream, fin, payload, socket).await.map_err(std::io::Error::other)?;
+                        self.send_to_client(stream, fin, payload, socket).await.map_err(std::io::Error::other)?;
                     }
                     Some(Frame::Reset { .. } | Frame::Other) => {}
                     Some(Frame::GoAway) | None => {
@@ -321,7 +321,7 @@ impl Relay {
             .map(|(stream, _)| *stream)
     }
 
-    async fn to_runtime(
+    async fn send_to_runtime(
         &mut self,
         data: &[u8],
         writer: &mut OwnedWriteHalf,
@@ -352,7 +352,7 @@ impl Relay {
         Ok(())
     }
 
-    async fn to_client(
+    async fn send_to_client(
         &mut self,
         stream: StreamId,
         fin: bool,

@@ -33,8 +33,8 @@ impl Usage {
     fn from_cri(stats: &ContainerStats) -> Option<Usage> {
         let labels = &stats.attributes.as_ref()?.labels;
         let label = |key: &str| labels.get(key).cloned();
-        let cpu = stats.cpu.clone().unwrap_or_default();
-        let memory = stats.memory.clone().unwrap_or_default();
+        let cpu = stats.cpu.unwrap_or_default();
+        let memory = stats.memory.unwrap_or_default();
         let disk = stats.writable_layer.clone().unwrap_or_default();
         let number = |value: Option<k8s_cri::v1::UInt64Value>| value.map_or(0, |v| v.value);
         Some(Usage {
