@@ -10,7 +10,7 @@ use crate::store::Revision;
 /// Changes that one kind remembers at most.
 const EVENTS_LIMIT: usize = 8192;
 /// Bytes of objects that one kind's changes hold at most, once there are more than [`EVENTS_KEPT`] of them.
-const BYTES_LIMIT: usize = 6 << 20;
+const BYTES_LIMIT: usize = 4 << 20;
 /// Changes that are remembered whatever their size.
 const EVENTS_KEPT: usize = 128;
 

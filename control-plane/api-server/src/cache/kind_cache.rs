@@ -120,8 +120,10 @@ impl KindCache {
             return Some(take(objects.map(|(_, o)| o), held, matches, revision));
         }
         let undone = state.history.undo(revision, &held.prefix);
-        let mut then: BTreeMap<&str, &Arc<CachedObject>> =
-            objects.map(|(k, o)| (k.as_ref(), o)).collect();
+        let mut then: BTreeMap<&str, &Arc<CachedObject>> = objects
+            .map(|(k, o)| (k.as_ref(), o))
+            .take_while(|(key, _)| key.starts_with(&held.prefix))
+            .collect();
         for (key, object) in undone {
             match object {
                 Some(object) if held.from.as_deref().is_none_or(|from| key >= from) => {

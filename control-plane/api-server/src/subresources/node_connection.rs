@@ -10,7 +10,7 @@ use crate::answer::{Answer, Context};
 use crate::body::RequestBody;
 use crate::core::Core;
 use crate::forward::{Target, forward};
-use crate::request::query_pairs;
+use crate::request::{RequestInfo, query_pairs};
 use crate::resource::Resource;
 use crate::verbs;
 
@@ -67,6 +67,7 @@ pub(super) async fn stream(
     resource: &Resource,
     body: RequestBody,
 ) -> Result<Answer, Status> {
+    may_open(core, cx)?;
     let pod = verbs::latest(core, cx, resource).await?.parse();
     let verb = cx.info.subresource.as_str();
     let phase = pod.text(&["status", "phase"]);
@@ -98,6 +99,7 @@ pub(super) async fn port_forward(
     resource: &Resource,
     body: RequestBody,
 ) -> Result<Answer, Status> {
+    may_open(core, cx)?;
     let pod = verbs::latest(core, cx, resource).await?.parse();
     scheduled(&pod)?;
     let pairs: Vec<(String, String)> = query_pairs(&cx.raw_query)
@@ -131,6 +133,15 @@ pub(super) async fn node_proxy(
     let mut target = node_target(core, name, format!("{rest}{query}"))?;
     target.port = port.unwrap_or(target.port);
     forward(cx, target, body, false).await
+}
+
+/// A stream that is opened by a GET (WebSocket) needs the same right as one that is opened by a POST.
+fn may_open(core: &Core, cx: &Context) -> Result<(), Status> {
+    let info = RequestInfo {
+        verb: "create",
+        ..cx.info.clone()
+    };
+    core.authorize(&cx.user, &info)
 }
 
 fn parameter(cx: &Context, key: &str) -> Option<String> {
