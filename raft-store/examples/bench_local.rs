@@ -28,8 +28,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         started.elapsed(),
         resident_mib()
     );
+    writes(&store, seconds).await;
+    reads(&store, seconds).await;
+    watch_fan_out(&store, seconds).await?;
+    idle(&store).await;
+    store.shutdown().await;
+    Ok(())
+}
+
+async fn writes(store: &Store, seconds: u64) {
     for clients in [1, 10, 100, 1000] {
-        run("put", &store, clients, seconds, |store, n| async move {
+        run("put", store, clients, seconds, |store, n| async move {
             let key = Bytes::from(format!("/bench/{:08}", n % 100_000));
             let value = Bytes::from(vec![b'x'; 256]);
             store
@@ -43,37 +52,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         })
         .await;
     }
-    for clients in [1, 100] {
-        run("get", &store, clients, seconds, |store, n| async move {
-            let range = KeyRange::single(format!("/bench/{:08}", n % 10_000));
-            store
-                .range(RangeRequest {
-                    range,
-                    ..Default::default()
-                })
-                .await
-                .map(drop)
-        })
-        .await;
-    }
-    run("range of 100", &store, 10, seconds, |store, n| async move {
-        let start = n % 900 * 10;
-        let range = KeyRange::span(
-            format!("/bench/{start:08}"),
-            format!("/bench/{:08}", start + 100),
-        );
-        store
-            .range(RangeRequest {
-                range,
-                ..Default::default()
-            })
-            .await
-            .map(drop)
-    })
-    .await;
     run(
         "txn (read, compare, put)",
-        &store,
+        store,
         100,
         seconds,
         |store, n| async move {
@@ -106,10 +87,37 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     )
     .await;
-    watch_fan_out(&store, seconds).await?;
-    idle(&store).await;
-    store.shutdown().await;
-    Ok(())
+}
+
+async fn reads(store: &Store, seconds: u64) {
+    for clients in [1, 100] {
+        run("get", store, clients, seconds, |store, n| async move {
+            let range = KeyRange::single(format!("/bench/{:08}", n % 10_000));
+            store
+                .range(RangeRequest {
+                    range,
+                    ..Default::default()
+                })
+                .await
+                .map(drop)
+        })
+        .await;
+    }
+    run("range of 100", store, 10, seconds, |store, n| async move {
+        let start = n % 900 * 10;
+        let range = KeyRange::span(
+            format!("/bench/{start:08}"),
+            format!("/bench/{:08}", start + 100),
+        );
+        store
+            .range(RangeRequest {
+                range,
+                ..Default::default()
+            })
+            .await
+            .map(drop)
+    })
+    .await;
 }
 
 async fn run<F, Fut>(what: &str, store: &Store, clients: u64, seconds: u64, op: F)

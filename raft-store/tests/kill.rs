@@ -45,14 +45,14 @@ async fn child(dir: &str) {
 }
 
 fn spawn(dir: &std::path::Path) -> Child {
-    let program = std::env::current_exe().unwrap();
+    let program = std::env::current_exe().expect("this test is a program");
     let mut command = Command::new(program);
     command.args(["--exact", "--nocapture", "no_acknowledged_write_is_lost"]);
     command
         .env(CHILD, dir)
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    command.spawn().unwrap()
+    command.spawn().expect("the child starts")
 }
 
 #[test]
@@ -104,7 +104,7 @@ async fn check(dir: &std::path::Path, acknowledged: &std::collections::BTreeMap<
         range: KeyRange::all(),
         ..Default::default()
     };
-    let answer = store.range(request).await.unwrap();
+    let answer = store.range(request).await.expect("the range succeeds");
     for (key, revision) in acknowledged {
         let kv = answer
             .kvs

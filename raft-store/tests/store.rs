@@ -223,6 +223,31 @@ async fn watchers_get_everything_once_and_in_order() {
         (other, 0, Some(other))
     );
 
+    store.shutdown().await;
+    assert_eq!(live.next().await.unwrap_err(), WatchError::Closed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_floor_itself_can_still_be_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::new(dir.path());
+    // Everything but the newest revision comes from disk.
+    config.watch_ring_bytes = 1;
+    let store = Store::open(config).await.unwrap();
+    for n in 0..7 {
+        put(&store, &format!("w/{n}"), "x").await;
+    }
+    let range = KeyRange::prefix("w/");
+    let deleted = store
+        .delete_range(DeleteRangeRequest {
+            range: range.clone(),
+            prev_kv: true,
+        })
+        .await
+        .unwrap();
+    assert_eq!((deleted.deleted, deleted.prev_kvs.len()), (7, 7));
+    let end = deleted.revision;
+    put(&store, "other", "x").await;
     store.compact(end, true).await.unwrap();
     let too_old = WatchRequest {
         range: KeyRange::all(),
@@ -235,19 +260,22 @@ async fn watchers_get_everything_once_and_in_order() {
             compact_revision: end
         }
     );
-    let at_floor = events_until(&mut watch(end, false), end).await;
+    let request = WatchRequest {
+        range,
+        start_revision: end,
+        ..Default::default()
+    };
+    let expected: Vec<_> = (0..7).map(|n| format!("{end} delete w/{n}")).collect();
     assert_eq!(
-        at_floor,
-        expected[2_500..],
-        "deletions at the floor are still told"
+        events_until(&mut store.watch(request).unwrap(), end).await,
+        expected
     );
-    let gone = store.watch(WatchRequest {
+    let empty = store.watch(WatchRequest {
         range: KeyRange::span("b", "a"),
         ..Default::default()
     });
-    assert_eq!(gone.unwrap_err(), Error::EmptyWatchRange);
+    assert_eq!(empty.unwrap_err(), Error::EmptyWatchRange);
     store.shutdown().await;
-    assert_eq!(live.next().await.unwrap_err(), WatchError::Closed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -292,6 +292,8 @@ impl Flusher {
     }
 }
 
+// Not an orderly end on purpose: nothing may be written any more, least of all what destructors would write.
+#[allow(clippy::disallowed_methods)]
 fn end_process(error: &io::Error) -> ! {
     tracing::error!(%error, "writing the Raft log failed; ending, since what is on disk is no longer known");
     eprintln!(

@@ -71,144 +71,63 @@ fn put(key: &'static str, value: &'static str) -> PutRequest {
     }
 }
 
-fn check(request: RangeRequest, kvs: &[&str], more: bool, count: i64) {
-    let request = RangeRequest {
+fn check(change: impl FnOnce(&mut RangeRequest), kvs: &str, more: bool, count: i64) {
+    let mut request = RangeRequest {
         range: KeyRange::all(),
-        ..request
+        ..Default::default()
     };
+    change(&mut request);
     let (got, got_more, got_count) = Member::new().range(request.clone());
     assert_eq!(
-        (got, got_more, got_count),
-        (kvs.iter().map(|kv| kv.to_string()).collect(), more, count),
+        (got.join(" ").as_str(), got_more, got_count),
+        (kvs, more, count),
         "{request:?}"
     );
 }
 
 #[test]
-fn options() {
-    let all = RangeRequest::default();
-    check(all.clone(), &["a=1", "b=5", "c=7"], false, 3);
+fn limits_and_filters() {
+    check(|_| {}, "a=1 b=5 c=7", false, 3);
+    check(|r| r.limit = 2, "a=1 b=5", true, 3);
+    check(|r| r.limit = 3, "a=1 b=5 c=7", false, 3);
+    check(|r| (r.limit, r.revision) = (2, 4), "a=9 b=5", true, 3);
+    check(|r| r.revision = 2, "a=9", false, 1);
+    check(|r| (r.limit, r.count_only) = (1, true), "", false, 3);
+    check(|r| r.keys_only = true, "a= b= c=", false, 3);
+    check(|r| r.min_mod_revision = 4, "a=1 c=7", false, 3);
     check(
-        RangeRequest {
-            limit: 2,
-            ..all.clone()
-        },
-        &["a=1", "b=5"],
+        |r| (r.max_create_revision, r.limit) = (3, 1),
+        "a=1",
+        true,
+        3,
+    );
+}
+
+#[test]
+fn sorting() {
+    let by_value = |r: &mut RangeRequest| r.sort_target = SortTarget::Value;
+    check(
+        |r| (r.sort_order, r.limit) = (SortOrder::Descend, 1),
+        "c=7",
+        true,
+        3,
+    );
+    check(by_value, "a=1 b=5 c=7", false, 3);
+    check(
+        |r| (r.sort_target, r.revision, r.limit) = (SortTarget::Value, 4, 2),
+        "b=5 c=7",
         true,
         3,
     );
     check(
-        RangeRequest {
-            limit: 3,
-            ..all.clone()
-        },
-        &["a=1", "b=5", "c=7"],
+        |r| (r.sort_target, r.revision, r.keys_only) = (SortTarget::Value, 4, true),
+        "b= c= a=",
         false,
         3,
     );
     check(
-        RangeRequest {
-            limit: 2,
-            revision: 4,
-            ..all.clone()
-        },
-        &["a=9", "b=5"],
-        true,
-        3,
-    );
-    check(
-        RangeRequest {
-            revision: 2,
-            ..all.clone()
-        },
-        &["a=9"],
-        false,
-        1,
-    );
-    check(
-        RangeRequest {
-            count_only: true,
-            limit: 1,
-            ..all.clone()
-        },
-        &[],
-        false,
-        3,
-    );
-    check(
-        RangeRequest {
-            keys_only: true,
-            ..all.clone()
-        },
-        &["a=", "b=", "c="],
-        false,
-        3,
-    );
-    check(
-        RangeRequest {
-            min_mod_revision: 4,
-            ..all.clone()
-        },
-        &["a=1", "c=7"],
-        false,
-        3,
-    );
-    check(
-        RangeRequest {
-            max_create_revision: 3,
-            limit: 1,
-            ..all.clone()
-        },
-        &["a=1"],
-        true,
-        3,
-    );
-    check(
-        RangeRequest {
-            sort_order: SortOrder::Descend,
-            limit: 1,
-            ..all.clone()
-        },
-        &["c=7"],
-        true,
-        3,
-    );
-    let by_value = RangeRequest {
-        sort_target: SortTarget::Value,
-        ..all.clone()
-    };
-    check(by_value.clone(), &["a=1", "b=5", "c=7"], false, 3);
-    check(
-        RangeRequest {
-            revision: 4,
-            limit: 2,
-            ..by_value.clone()
-        },
-        &["b=5", "c=7"],
-        true,
-        3,
-    );
-    check(
-        RangeRequest {
-            keys_only: true,
-            revision: 4,
-            ..by_value
-        },
-        &["b=", "c=", "a="],
-        false,
-        3,
-    );
-    let by_version = RangeRequest {
-        sort_target: SortTarget::Version,
-        sort_order: SortOrder::Descend,
-        ..all
-    };
-    check(
-        RangeRequest {
-            limit: 1,
-            ..by_version
-        },
-        &["a=1"],
+        |r| (r.sort_target, r.sort_order, r.limit) = (SortTarget::Version, SortOrder::Descend, 1),
+        "a=1",
         true,
         3,
     );

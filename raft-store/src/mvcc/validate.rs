@@ -97,10 +97,10 @@ impl Writes {
             }
         }
         for op in ops {
-            if let RequestOp::Put(put) = op {
-                if writes.deletes(&put.key) || !writes.puts.insert(put.key.clone()) {
-                    return Err(Error::DuplicateKey);
-                }
+            if let RequestOp::Put(put) = op
+                && (writes.deletes(&put.key) || !writes.puts.insert(put.key.clone()))
+            {
+                return Err(Error::DuplicateKey);
             }
         }
         Ok(writes)

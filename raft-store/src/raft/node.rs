@@ -155,6 +155,10 @@ async fn start_raft(
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: limits::LOG_ENTRIES_KEPT,
         enable_pre_vote: Some(true),
+        // Proposals come in batches already.
+        api_batch_capacity: 64,
+        api_channel_size: Some(1024),
+        notification_channel_size: Some(1024),
         // A restarted leader stands for election again: its new term proves what was committed.
         enable_leader_restore: Some(false),
         ..Default::default()

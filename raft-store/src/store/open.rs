@@ -24,63 +24,38 @@ use crate::{Config, Leadership, Metrics, OpenError};
 pub async fn open(config: Config) -> Result<Store, OpenError> {
     let metrics = Metrics::default();
     let data_dir = open_data_dir(&config)?;
-    let member = data_dir.identity.member_id;
-    let (path, cache) = (data_dir.state(), config.block_cache_bytes);
-    let engine = tokio::task::spawn_blocking(move || Engine::open(&path, cache)).await;
-    let engine = Arc::new(
-        engine
-            .map_err(|error| OpenError::State(error.to_string()))?
-            .map_err(state)?,
-    );
+    let engine = open_engine(&config, &data_dir).await?;
     let mvcc = Mvcc::load(&*engine).map_err(state)?;
-
-    let leads = Arc::new(AtomicBool::new(false));
-    let sole_voter = Arc::new(AtomicBool::new(false));
+    let shared = Shared::new(
+        &config,
+        data_dir.identity.member_id,
+        &engine,
+        &mvcc,
+        &metrics,
+    );
+    let (leads, sole_voter) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
     let checkpoint_due = Arc::new(Notify::new());
     let log = open_log(&data_dir, &metrics, &checkpoint_due, &sole_voter).await?;
-
-    let horizon = mvcc.horizon;
-    let snapshot = Snapshot::take(&engine);
-    let view = Arc::new(ArcSwap::from_pointee(Applied {
-        horizon,
-        log_id: None,
-        snapshot,
-    }));
-    let hub = Arc::new(Hub::new(
-        horizon.revision,
-        config.watch_ring_bytes,
-        metrics.clone(),
-    ));
-    let proposals = Arc::new(Proposals::new(
-        member,
-        rand::rng().random(),
-        metrics.clone(),
-    ));
-    let lessor = Arc::new(Lessor::new(&mvcc.leases, metrics.clone()));
     let term = watch::Sender::new(0);
     let applied_term = term.subscribe();
-    let compacted = watch::Sender::new(horizon.compacted);
+    let compacted = watch::Sender::new(mvcc.horizon.compacted);
     let floor = compacted.subscribe();
     let (read_index, reads) = ReadIndex::new(sole_voter.clone(), leads.clone());
     let leadership = watch::Sender::new(Leadership::default());
     let led = leadership.subscribe();
-    let outputs = Outputs {
-        view: view.clone(),
-        proposals: proposals.clone(),
-        hub: hub.clone(),
-        lessor: lessor.clone(),
-        term,
-        compacted,
-    };
+    let outputs = shared.outputs(term, compacted);
     let state_machine =
         StateMachine::load(engine.clone(), mvcc, outputs, metrics.clone()).map_err(state)?;
     let parts = Parts {
         config: config.clone(),
-        member,
+        member: data_dir.identity.member_id,
         log,
         state_machine,
-        proposals: proposals.clone(),
-        lessor: lessor.clone(),
+        proposals: shared.proposals.clone(),
+        lessor: shared.lessor.clone(),
         reads,
         applied_term,
         leadership,
@@ -89,18 +64,14 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         checkpoint_due,
     };
     let node = Node::start(parts).await?;
-    let cleaned = watch::Sender::new(0);
-    let cleaned_receiver = cleaned.subscribe();
-    tokio::spawn(compaction::clean(
-        engine.clone(),
-        view.clone(),
-        floor,
-        cleaned,
-        metrics.clone(),
-    ));
-    let dispatcher = hub.clone();
-    tokio::spawn(async move { dispatcher.dispatch().await });
+    let cleaned = shared.start_background(&engine, floor, &metrics);
     await_lead(led.clone()).await?;
+    let Shared {
+        view,
+        hub,
+        proposals,
+        lessor,
+    } = shared;
     let inner = Inner {
         node,
         view,
@@ -110,7 +81,7 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         hub,
         lessor,
         leadership: led,
-        cleaned: cleaned_receiver,
+        cleaned,
         metrics,
         config,
         data_dir,
@@ -118,6 +89,87 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
     Ok(Store {
         inner: Arc::new(inner),
     })
+}
+
+/// What apply fills and callers use.
+struct Shared {
+    view: Arc<ArcSwap<Applied>>,
+    hub: Arc<Hub>,
+    proposals: Arc<Proposals>,
+    lessor: Arc<Lessor>,
+}
+
+impl Shared {
+    fn new(
+        config: &Config,
+        member: u64,
+        engine: &Arc<Engine>,
+        mvcc: &Mvcc,
+        metrics: &Metrics,
+    ) -> Self {
+        let horizon = mvcc.horizon;
+        let applied = Applied {
+            horizon,
+            log_id: None,
+            snapshot: Snapshot::take(engine),
+        };
+        Self {
+            view: Arc::new(ArcSwap::from_pointee(applied)),
+            hub: Arc::new(Hub::new(
+                horizon.revision,
+                config.watch_ring_bytes,
+                metrics.clone(),
+            )),
+            proposals: Arc::new(Proposals::new(
+                member,
+                rand::rng().random(),
+                metrics.clone(),
+            )),
+            lessor: Arc::new(Lessor::new(&mvcc.leases, metrics.clone())),
+        }
+    }
+
+    /// Starts cleaning and dispatch; returns how far cleaning has come.
+    fn start_background(
+        &self,
+        engine: &Arc<Engine>,
+        floor: watch::Receiver<i64>,
+        metrics: &Metrics,
+    ) -> watch::Receiver<i64> {
+        let cleaned = watch::Sender::new(0);
+        let receiver = cleaned.subscribe();
+        tokio::spawn(compaction::clean(
+            engine.clone(),
+            self.view.clone(),
+            floor,
+            cleaned,
+            metrics.clone(),
+        ));
+        let dispatcher = self.hub.clone();
+        tokio::spawn(async move { dispatcher.dispatch().await });
+        receiver
+    }
+
+    fn outputs(&self, term: watch::Sender<u64>, compacted: watch::Sender<i64>) -> Outputs {
+        Outputs {
+            view: self.view.clone(),
+            proposals: self.proposals.clone(),
+            hub: self.hub.clone(),
+            lessor: self.lessor.clone(),
+            term,
+            compacted,
+        }
+    }
+}
+
+async fn open_engine(config: &Config, data_dir: &DataDir) -> Result<Arc<Engine>, OpenError> {
+    let (path, cache) = (data_dir.state(), config.block_cache_bytes);
+    let engine = tokio::task::spawn_blocking(move || Engine::open(&path, cache)).await;
+    Ok(Arc::new(
+        engine
+            .map_err(|error| OpenError::State(error.to_string()))?
+            .map_err(state)?,
+    ))
 }
 
 /// The log of a cluster of one is committed by its leader: once it leads, everything is applied.

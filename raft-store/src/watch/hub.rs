@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::index::Index;
+use super::index::{Group, Index};
 use super::queue::Queue;
 use super::ring::{Revision, Ring};
 use crate::metrics::Metrics;
@@ -125,7 +125,7 @@ impl Hub {
             return;
         }
         // Several events: gather each group's share first, so that no revision is split.
-        let mut shares: Vec<(Vec<Arc<Queue>>, Vec<Arc<Event>>)> = Vec::new();
+        let mut shares: Vec<(Group, Vec<Arc<Event>>)> = Vec::new();
         let mut known: std::collections::HashMap<usize, usize> = std::collections::HashMap::new();
         for event in revision.events.iter() {
             index.matching(&event.kv.key, &mut |group| {
