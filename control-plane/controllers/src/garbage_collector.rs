@@ -7,8 +7,9 @@
 mod graph;
 mod monitor;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_client::{Client, EventType, ObjectKey, Verb, is_not_found};
 use api_machinery::Status;
@@ -18,6 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::context::{Context, Controller, Queue};
 use crate::error::{Error, Outcome};
@@ -28,6 +30,11 @@ const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 /// Owners known to be gone that are remembered, to ask for each only once.
 const ABSENT_LIMIT: usize = 500;
+/// Every resource is watched by a stream of its own: an owner's deletion may be seen before dependents that are older.
+/// For so long its dependents are waited for before it is decided that these are all.
+const SETTLING: Duration = Duration::from_millis(200);
+/// Owners remembered while they settle; beyond it those that are done are dropped.
+const SETTLING_LIMIT: usize = 1000;
 
 /// Keys are uids.
 pub(crate) fn start(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
@@ -39,6 +46,7 @@ pub(crate) fn start(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
         graph,
         monitors,
         absent: Mutex::default(),
+        settling: Mutex::default(),
     })
 }
 
@@ -49,6 +57,8 @@ struct GarbageCollector {
     monitors: Arc<Monitors>,
     /// Namespace and uid of owners that do not exist.
     absent: Mutex<HashSet<(String, String)>>,
+    /// Since when owners that wait for their dependents (or let them go) have been known to.
+    settling: Mutex<HashMap<String, Instant>>,
 }
 
 /// How an object's owners stand.
@@ -77,9 +87,13 @@ impl Controller for GarbageCollector {
         // With part of the graph missing, an owner's dependents could be overlooked.
         self.monitors.wait_synced().await;
         let Some(node) = self.graph.lock().get(&key.name).cloned() else {
+            self.settling.lock().remove(&key.name);
             return Ok(());
         };
         if node.orphans_dependents() {
+            if self.settles(&node) {
+                return Ok(());
+            }
             return self.orphan_dependents(&node).await;
         }
         if node.deleting && !node.deletes_dependents() {
@@ -114,6 +128,21 @@ impl GarbageCollector {
                 node.identity
             )))
         }
+    }
+
+    /// Whether dependents of the owner may still be on their way here; if so, it is looked at again.
+    fn settles(&self, node: &Node) -> bool {
+        let uid = &node.identity.uid;
+        let mut settling = self.settling.lock();
+        if settling.len() >= SETTLING_LIMIT {
+            settling.retain(|_, since| since.elapsed() < 2 * SETTLING);
+        }
+        let since = *settling.entry(uid.clone()).or_insert_with(Instant::now);
+        let left = SETTLING.saturating_sub(since.elapsed());
+        if !left.is_zero() {
+            self.queue.add_after(uid_key(uid), left);
+        }
+        !left.is_zero()
     }
 
     /// What the graph had only heard of, or not yet heard of the end of.
@@ -197,6 +226,9 @@ impl GarbageCollector {
             (blocking, to_delete)
         };
         if blocking.is_empty() {
+            if self.settles(node) {
+                return Ok(());
+            }
             return self.remove_finalizer(&node.identity, FOREGROUND).await;
         }
         to_delete

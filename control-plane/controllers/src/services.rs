@@ -5,6 +5,7 @@
 
 mod allocation;
 mod endpoints;
+mod mirroring;
 mod slices;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::context::{Context, Queue, enqueue_on_change};
 use crate::support::{Meta, is_ready, is_terminal, matches_all, node_name};
 
 pub(crate) use endpoints::start as start_endpoints;
+pub(crate) use mirroring::start as start_mirroring;
 pub(crate) use slices::start as start_slices;
 
 /// Label on slices and endpoints of services without an address of their own.

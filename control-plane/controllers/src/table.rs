@@ -73,6 +73,12 @@ pub(crate) const ROWS: &[Row] = &[
         5,
         crate::services::start_slices,
     ),
+    row(
+        "endpointslicemirroring",
+        "endpointslicemirroring-controller",
+        2,
+        crate::services::start_mirroring,
+    ),
     row("nodeipam", "node-controller", 1, crate::node_ipam::start),
     row(
         "namespace",

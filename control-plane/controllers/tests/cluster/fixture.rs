@@ -38,6 +38,18 @@ fn superuser() -> Arc<User> {
     })
 }
 
+fn options(pki: &Pki, directory: &std::path::Path) -> Options {
+    Options {
+        cluster_cidrs: vec!["10.42.0.0/16".parse().expect("a block")],
+        root_ca_pem: pki.ca_pem().to_owned(),
+        signing_authority: Some(SigningAuthority {
+            certificate_pem: pki.ca_pem().to_owned(),
+            key_pem: std::fs::read_to_string(directory.join("ca.key")).expect("a key"),
+        }),
+        ..Options::default()
+    }
+}
+
 impl Cluster {
     pub async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -87,15 +99,7 @@ impl Cluster {
             .await
             .expect("first objects");
         let shutdown = CancellationToken::new();
-        let mut options = Options {
-            cluster_cidrs: vec!["10.42.0.0/16".parse().expect("a block")],
-            root_ca_pem: pki.ca_pem().to_owned(),
-            signing_authority: Some(SigningAuthority {
-                certificate_pem: pki.ca_pem().to_owned(),
-                key_pem: std::fs::read_to_string(directory.path().join("ca.key")).expect("a key"),
-            }),
-            ..Options::default()
-        };
+        let mut options = options(&pki, directory.path());
         change(&mut options);
         let informers = Informers::new(server.backend());
         let controllers = tokio::spawn(run_all(

@@ -185,6 +185,29 @@ async fn a_service_knows_its_endpoints() {
     cluster
         .eventually_list::<EndpointSlice>("default", none)
         .await;
+    cluster
+        .create_in::<Service>(
+            "default",
+            json!({"metadata": {"name": "outside"}, "spec": {"ports": [{"port": 80}]}}),
+        )
+        .await;
+    cluster
+        .create_in::<Endpoints>(
+            "default",
+            json!({"metadata": {"name": "outside"},
+            "subsets": [{"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 80}]}]}),
+        )
+        .await;
+    let mirrored = |all: &[EndpointSlice]| {
+        let own = all
+            .iter()
+            .filter(|s| s.metadata.generate_name.as_deref() == Some("outside-"));
+        own.flat_map(|s| s.endpoints.iter().flatten())
+            .any(|e| e.addresses == ["192.0.2.7"])
+    };
+    cluster
+        .eventually_list::<EndpointSlice>("default", mirrored)
+        .await;
     cluster.stop().await;
 }
 
@@ -247,7 +270,7 @@ async fn jobs_run_to_completion_and_are_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stateful_and_daemon_sets_keep_their_pods() {
+async fn a_stateful_set_keeps_its_names_through_an_update() {
     let cluster = Cluster::start().await;
     cluster
         .create_in::<StatefulSet>(
@@ -290,6 +313,12 @@ async fn stateful_and_daemon_sets_keep_their_pods() {
         .await;
     cluster.delete::<StatefulSet>("default", "db", None).await;
     cluster.eventually_count::<Pod>("default", 0).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_set_keeps_a_pod_on_every_node() {
+    let cluster = Cluster::start().await;
     cluster
         .create_in::<DaemonSet>(
             "default",
@@ -436,6 +465,31 @@ async fn a_silent_node_is_marked_and_its_pods_get_no_traffic() {
     cluster.stop().await;
 }
 
+fn request(name: &str, signer: &str, purpose: &str, names: &[&str]) -> CertificateSigningRequest {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let mut params = rcgen::CertificateParams::new(names).expect("names");
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(
+        rcgen::DnType::CommonName,
+        format!("system:node:{}", agent::NODE),
+    );
+    params
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, "system:nodes");
+    let pem = params
+        .serialize_request(&key)
+        .expect("signed")
+        .pem()
+        .expect("PEM");
+    let mut request = CertificateSigningRequest::default();
+    request.metadata.name = Some(name.into());
+    request.spec.request = k8s_openapi::ByteString(pem.into_bytes());
+    request.spec.signer_name = signer.into();
+    request.spec.usages = Some(vec!["digital signature".into(), purpose.into()]);
+    request
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_gets_the_certificates_it_asks_for() {
     let cluster = Cluster::start().await;
@@ -458,30 +512,6 @@ async fn a_node_gets_the_certificates_it_asks_for() {
             name: format!("system:node:{}", agent::NODE),
             groups: vec!["system:nodes".into(), "system:authenticated".into()],
         }));
-    let request = |name: &str, signer: &str, purpose: &str, names: &[&str]| {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        let mut params = rcgen::CertificateParams::new(names).expect("names");
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(
-            rcgen::DnType::CommonName,
-            format!("system:node:{}", agent::NODE),
-        );
-        params
-            .distinguished_name
-            .push(rcgen::DnType::OrganizationName, "system:nodes");
-        let pem = params
-            .serialize_request(&key)
-            .expect("signed")
-            .pem()
-            .expect("PEM");
-        let mut request = CertificateSigningRequest::default();
-        request.metadata.name = Some(name.into());
-        request.spec.request = k8s_openapi::ByteString(pem.into_bytes());
-        request.spec.signer_name = signer.into();
-        request.spec.usages = Some(vec!["digital signature".into(), purpose.into()]);
-        request
-    };
     let client = request(
         "client",
         "kubernetes.io/kube-apiserver-client-kubelet",
