@@ -47,7 +47,12 @@ pub(crate) struct Context {
 
 impl Context {
     pub fn warn(&self, sentence: impl Into<String>) {
-        self.warnings.lock().push(sentence.into());
+        let sentence = sentence.into();
+        let mut warnings = self.warnings.lock();
+        // A write that is tried again would say it again.
+        if !warnings.contains(&sentence) {
+            warnings.push(sentence);
+        }
     }
 
     pub fn content_type(&self) -> &str {

@@ -112,8 +112,6 @@ pub(crate) fn complete(resource: &Resource, value: &mut Value) -> Result<Vec<Str
         })?;
         apply_defaults(schema, id, value);
     }
-    // The server does not track fields' managers yet; what clients say of it would only go stale.
-    value.remove_field(&["metadata", "managedFields"]);
     value.remove_field(&["metadata", "selfLink"]);
     if resource.conversion.is_none() {
         resource.rules.default(value);

@@ -30,6 +30,7 @@ mod metrics;
 mod negotiate;
 mod nonresource;
 mod options;
+mod ownership;
 mod pipeline;
 mod pki;
 mod plugin;

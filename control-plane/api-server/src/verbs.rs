@@ -1,5 +1,6 @@
 //! The verbs of the API: one file each, the same for every kind.
 
+mod apply;
 mod create;
 mod delete;
 mod delete_collection;

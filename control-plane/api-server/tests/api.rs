@@ -219,15 +219,6 @@ async fn patches_apply_to_the_newest_state() {
     futures::future::join_all(patches).await;
     let object = server.get(&path).await.expect("get");
     assert_eq!(object["data"].as_object().expect("data").len(), 21);
-    let apply = server
-        .raw(
-            Verb::Patch,
-            &path,
-            "application/apply-patch+yaml",
-            "{}".into(),
-        )
-        .await;
-    assert!(refused(apply).0 >= 400);
     let unknown = server
         .raw(Verb::Patch, &path, "text/plain", "{}".into())
         .await;
@@ -568,4 +559,56 @@ async fn the_cache_remembers_what_the_store_has_compacted() {
         .iter()
         .find(|o| o["metadata"]["name"] == "a");
     assert_eq!(item.expect("a")["data"]["k"], "1");
+}
+
+#[tokio::test]
+async fn applies_respect_other_owners() {
+    let server = start().await;
+    let config = |text: &str| {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": text}}).to_string()
+    };
+    let apply = "application/apply-patch+yaml";
+    let path = |manager: &str, more: &str| format!("{MAPS}/a?fieldManager={manager}{more}");
+    let unnamed = server
+        .raw(Verb::Patch, &format!("{MAPS}/a"), apply, config("1"))
+        .await;
+    assert_eq!(refused(unnamed).0, 422);
+    let created = server
+        .raw(Verb::Patch, &path("one", ""), apply, config("1"))
+        .await
+        .expect("apply");
+    assert_eq!(created["metadata"]["managedFields"][0]["manager"], "one");
+    let again = server
+        .raw(Verb::Patch, &path("one", ""), apply, config("1"))
+        .await
+        .expect("apply");
+    assert_eq!(again, created, "the same configuration changes nothing");
+    let (code, message) = refused(
+        server
+            .raw(Verb::Patch, &path("two", ""), apply, config("2"))
+            .await,
+    );
+    assert_eq!(
+        (code, message.as_str()),
+        (
+            409,
+            "Apply failed with 1 conflict: conflict with \"one\": .data.k"
+        )
+    );
+    let forced = server
+        .raw(Verb::Patch, &path("two", "&force=true"), apply, config("2"))
+        .await
+        .expect("apply");
+    assert_eq!(forced["data"]["k"], "2");
+    let merged = server
+        .merge(&path("three", ""), &json!({"data": {"k": "3"}}))
+        .await
+        .expect("patch");
+    let managers: Vec<&str> = merged["metadata"]["managedFields"]
+        .as_array()
+        .expect("managers")
+        .iter()
+        .filter_map(|m| m["manager"].as_str())
+        .collect();
+    assert!(managers.contains(&"three"), "{managers:?}");
 }

@@ -8,7 +8,7 @@ use crate::body::RequestBody;
 use crate::core::Core;
 use crate::resource::Resource;
 use crate::verbs::{self, UpdatePath};
-use crate::{decoding, prepare, render};
+use crate::{decoding, ownership, prepare, render};
 
 pub(super) async fn run(
     core: &Core,
@@ -47,7 +47,9 @@ async fn whole_object(
             let mut object = decoding::object(cx, resource, validation, &body)?;
             prepare::ensure_namespace(resource, &cx.info.namespace, &mut object)?;
             prepare::check_name(&mut object, &cx.info.name)?;
-            let change = |_: &serde_json::Value| Ok(object.clone());
+            let change = |current: &serde_json::Value| {
+                Ok(ownership::track(cx, resource, current, object.clone()))
+            };
             verbs::update_object(core, cx, resource, path, &change, dry_run).await?
         }
     };

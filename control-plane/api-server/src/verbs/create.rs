@@ -12,7 +12,7 @@ use crate::core::Core;
 use crate::plugin::{Attributes, Operation};
 use crate::resource::Resource;
 use crate::write::{Outcome, encode};
-use crate::{allocation, chain, decoding, prepare, render, write};
+use crate::{allocation, chain, decoding, ownership, prepare, render, write};
 
 /// Names that are made before giving up on a `generateName`.
 const GENERATED_NAMES_LIMIT: usize = 8;
@@ -26,7 +26,8 @@ pub(super) async fn run(
     let dry_run = cx.query.dry_run("CreateOptions")?;
     let validation = cx.query.field_validation("CreateOptions")?;
     let body = body.read().await?;
-    let object = decoding::object(cx, resource, validation, &body)?;
+    let mut object = decoding::object(cx, resource, validation, &body)?;
+    ownership::untracked(&mut object);
     let created = create_object(core, cx, resource, object, dry_run).await?;
     render::object(cx, resource, StatusCode::CREATED, created)
 }

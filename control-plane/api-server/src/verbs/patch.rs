@@ -9,6 +9,7 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::apply;
 use super::update::{UpdatePath, update_object};
 use crate::answer::{Answer, Context};
 use crate::body::RequestBody;
@@ -16,13 +17,14 @@ use crate::core::Core;
 use crate::decoding::{self, Expected};
 use crate::negotiate::media_type;
 use crate::resource::Resource;
-use crate::{prepare, render};
+use crate::{ownership, prepare, render};
 
 /// What is understood, as a refusal lists it.
-const MEDIA_TYPES: [&str; 3] = [
+const MEDIA_TYPES: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    apply::MEDIA_TYPE,
 ];
 
 /// A parsed patch.
@@ -38,8 +40,14 @@ pub(super) async fn run(
     resource: &Resource,
     body: RequestBody,
 ) -> Result<Answer, Status> {
-    let patched = patch_object(core, cx, resource, UpdatePath::Main, body).await?;
-    render::object(cx, resource, StatusCode::OK, patched)
+    let (status, patched) = match media_type(cx.content_type()) == apply::MEDIA_TYPE {
+        true => apply::apply_object(core, cx, resource, UpdatePath::Main, body).await?,
+        false => {
+            let patched = patch_object(core, cx, resource, UpdatePath::Main, body).await?;
+            (StatusCode::OK, patched)
+        }
+    };
+    render::object(cx, resource, status, patched)
 }
 
 /// Patches the object that the request names.
@@ -56,8 +64,9 @@ pub(crate) async fn patch_object(
     let dry_run = cx.query.dry_run("PatchOptions")?;
     let validation = cx.query.field_validation("PatchOptions")?;
     let content_type = media_type(cx.content_type()).to_owned();
-    if content_type == "application/apply-patch+yaml" {
-        return Err(Status::not_implemented("server-side apply"));
+    if content_type == apply::MEDIA_TYPE {
+        let applied = apply::apply_object(core, cx, resource, path, body).await?;
+        return Ok(applied.1);
     }
     let body = body.read().await?;
     let (patch, duplicates) = Patch::parse(&content_type, &body)?;
@@ -80,7 +89,7 @@ pub(crate) async fn patch_object(
         if object.resource_version().is_empty() {
             object.set(&["metadata", "resourceVersion"], current.resource_version());
         }
-        Ok(object)
+        Ok(ownership::track(cx, resource, current, object))
     };
     let json = update_object(core, cx, resource, path, &change, dry_run).await?;
     decoding::report(cx, validation, &found.lock(), &expected)?;

@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::plugin::Operation;
 use crate::resource::Resource;
 use crate::write::{Outcome, encode};
-use crate::{allocation, chain, decoding, prepare, render, write};
+use crate::{allocation, chain, decoding, ownership, prepare, render, write};
 
 /// Times that a change without a resourceVersion of its own is made again because others came first.
 const ATTEMPTS_LIMIT: usize = 64;
@@ -47,10 +47,11 @@ pub(super) async fn run(
     prepare::check_name(&mut object, &cx.info.name)?;
     if resource.strategy.creates_on_update && missing(core, cx, resource).await? {
         object.remove_field(&["metadata", "resourceVersion"]);
+        ownership::untracked(&mut object);
         let created = super::create::create_object(core, cx, resource, object, dry_run).await?;
         return render::object(cx, resource, StatusCode::CREATED, created);
     }
-    let change = |_: &Value| Ok(object.clone());
+    let change = |current: &Value| Ok(ownership::track(cx, resource, current, object.clone()));
     let updated = update_object(core, cx, resource, UpdatePath::Main, &change, dry_run).await?;
     render::object(cx, resource, StatusCode::OK, updated)
 }
@@ -126,11 +127,15 @@ async fn attempt_update(
     current: &Arc<CachedObject>,
     attempt: usize,
 ) -> Result<Outcome, Status> {
-    let old = current.parse();
-    let mut served_old = old.clone();
-    if let Some(conversion) = resource.conversion {
-        (conversion.from_stored)(&mut served_old);
-    }
+    let old = Arc::new(current.parse());
+    let served_old = match resource.conversion {
+        None => old.clone(),
+        Some(conversion) => {
+            let mut served = Value::clone(&old);
+            (conversion.from_stored)(&mut served);
+            Arc::new(served)
+        }
+    };
     let mut object = change(&served_old)?;
     check_versions(resource, &mut object, &old)?;
     let mut attributes = chain::attributes(
@@ -138,7 +143,7 @@ async fn attempt_update(
         resource,
         Operation::Update,
         Some(object),
-        Some(Arc::new(served_old)),
+        Some(served_old),
         dry_run,
     );
     core.admit(cx, &mut attributes).await?;
@@ -163,7 +168,7 @@ async fn attempt_update(
         return delete_steps::finish(core, cx, resource, current, &old, dry_run).await;
     }
     let companions = allocation::plan(core, resource, Some(&old), Some(&mut object), attempt)?;
-    if object == old {
+    if object == *old {
         return Ok(Outcome::Unchanged);
     }
     object.remove_field(&["metadata", "resourceVersion"]);
