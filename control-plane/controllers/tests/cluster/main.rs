@@ -185,6 +185,12 @@ async fn a_service_knows_its_endpoints() {
     cluster
         .eventually_list::<EndpointSlice>("default", none)
         .await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_made_by_hand_are_mirrored() {
+    let cluster = Cluster::start().await;
     cluster
         .create_in::<Service>(
             "default",
