@@ -1,11 +1,14 @@
 # The commands of the README. Everything they do is in scripts/, one file each.
-.PHONY: up down clean-data build test lint setup images
+.PHONY: up down clean-data build test lint setup images rocksdb
 
 # Where a cluster lives; override with `make up DATA_DIR=…`.
 DATA_DIR ?= /var/lib/xebec
 # Build output outside the clone, so that a new clone does not compile RocksDB again.
 CARGO_TARGET_DIR ?= $(HOME)/.cache/xebec/target
-export DATA_DIR CARGO_TARGET_DIR
+# RocksDB is compiled once into this folder and linked from there.
+ROCKSDB_LIB_DIR ?= $(HOME)/.cache/xebec/rocksdb
+ROCKSDB_STATIC ?= 1
+export DATA_DIR CARGO_TARGET_DIR ROCKSDB_LIB_DIR ROCKSDB_STATIC
 
 up: setup build images
 	@scripts/up.sh
@@ -19,8 +22,11 @@ clean-data: down
 setup:
 	@scripts/setup.sh
 
-build:
-	@echo "==> Building xebec (the first time takes 15 to 25 minutes: RocksDB is C++)"
+rocksdb: setup
+	@scripts/rocksdb.sh
+
+build: rocksdb
+	@echo "==> Building xebec"
 	@cargo build --release --bin xebec
 
 images:
@@ -29,5 +35,5 @@ images:
 test: setup build images
 	@scripts/test.sh
 
-lint: setup
+lint: rocksdb
 	@scripts/lint.sh
