@@ -141,11 +141,12 @@ impl StateMachine {
             log_id: self.applied,
             snapshot,
         }));
+        // A watcher that sees a lease's keys go must find the lease gone, too.
+        self.outputs.lessor.take_in(effects.leases);
         self.outputs.hub.publish(horizon, effects.events);
         if effects.compacted {
             self.outputs.compacted.send_replace(horizon.compacted);
         }
-        self.outputs.lessor.take_in(effects.leases);
         for (batch, results) in answers {
             self.outputs.proposals.complete(batch.origin, results);
         }
