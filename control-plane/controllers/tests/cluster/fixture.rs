@@ -172,6 +172,21 @@ impl Cluster {
             .expect("deleted");
     }
 
+    /// The store's revision.
+    pub async fn revision(&self) -> String {
+        let path = "/api/v1/namespaces".to_owned();
+        let body = self
+            .client
+            .raw(Verb::Get, path, "application/json", Bytes::new())
+            .await
+            .expect("a list");
+        let list: Value = serde_json::from_slice(&body).expect("JSON");
+        list["metadata"]["resourceVersion"]
+            .as_str()
+            .expect("a revision")
+            .to_owned()
+    }
+
     pub async fn list<K: Kind>(&self, namespace: &str) -> Vec<K> {
         let body = self
             .client

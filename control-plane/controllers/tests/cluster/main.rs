@@ -557,3 +557,65 @@ async fn a_node_gets_the_certificates_it_asks_for() {
     );
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settled_cluster_is_not_written_to() {
+    let cluster = Cluster::start().await;
+    let spec =
+        json!({"replicas": 2, "selector": selector("web"), "template": template("web", "one")});
+    cluster
+        .create_in::<Deployment>(
+            "default",
+            json!({"metadata": {"name": "web"}, "spec": spec}),
+        )
+        .await;
+    let mut spec = json!({"replicas": 1, "serviceName": "db", "selector": selector("db"), "template": template("db", "one")});
+    cluster
+        .create_in::<StatefulSet>("default", json!({"metadata": {"name": "db"}, "spec": spec}))
+        .await;
+    spec = json!({"selector": selector("logs"), "template": template("logs", "one")});
+    cluster
+        .create_in::<DaemonSet>(
+            "default",
+            json!({"metadata": {"name": "logs"}, "spec": spec}),
+        )
+        .await;
+    spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
+    cluster
+        .create_in::<Service>(
+            "default",
+            json!({"metadata": {"name": "web"}, "spec": spec}),
+        )
+        .await;
+    spec = json!({"minAvailable": 1, "selector": selector("web")});
+    cluster
+        .create_in::<PodDisruptionBudget>(
+            "default",
+            json!({"metadata": {"name": "web"}, "spec": spec}),
+        )
+        .await;
+    let mut pod = template("batch", "succeeds");
+    pod["spec"]["restartPolicy"] = json!("Never");
+    cluster
+        .create_in::<Job>(
+            "default",
+            json!({"metadata": {"name": "sum"}, "spec": {"template": pod}}),
+        )
+        .await;
+    // Quiet for a second is settled; a controller that quarrels with itself or another never is.
+    let quiet = async {
+        let mut revision = cluster.revision().await;
+        loop {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            let now = cluster.revision().await;
+            if now == revision {
+                return;
+            }
+            revision = now;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), quiet)
+        .await
+        .expect("it settles");
+    cluster.stop().await;
+}
