@@ -59,6 +59,7 @@ impl Server {
 /// The servers known now. Shared, so that the list can follow the cluster's.
 #[derive(Clone)]
 pub(crate) struct Servers {
+    configured: Arc<Vec<Server>>,
     list: Arc<RwLock<Vec<Server>>>,
     current: Arc<AtomicUsize>,
 }
@@ -73,9 +74,30 @@ impl Servers {
             return Err(AgentError::ServerAddress(String::new()));
         }
         Ok(Servers {
+            configured: Arc::new(list.clone()),
             list: Arc::new(RwLock::new(list)),
             current: Arc::default(),
         })
+    }
+
+    /// Takes over the servers that the cluster names; those that were configured stay as the last resort.
+    pub(crate) fn learn(&self, found: Vec<(std::net::IpAddr, u16)>) {
+        let server = |(ip, port): (std::net::IpAddr, u16)| Server {
+            host: ip.to_string(),
+            port,
+        };
+        let mut next: Vec<Server> = found.into_iter().map(server).collect();
+        let missing = self.configured.iter().filter(|s| !next.contains(s));
+        next.extend(missing.cloned().collect::<Vec<_>>());
+        let mut list = self.list.write();
+        if *list == next {
+            return;
+        }
+        let current = list[self.current.load(Ordering::Relaxed) % list.len()].clone();
+        let index = next.iter().position(|s| *s == current).unwrap_or(0);
+        tracing::debug!(servers = ?next, "the cluster's API servers");
+        *list = next;
+        self.current.store(index, Ordering::Relaxed);
     }
 
     /// The servers, the one that answered last first.
@@ -89,10 +111,11 @@ impl Servers {
     }
 }
 
-/// A client of the API for this agent.
-pub(crate) fn client(config: &AgentConfig) -> Result<kube::Client, AgentError> {
+/// A client of the API for this agent, and the servers that it may use.
+pub(crate) fn client(config: &AgentConfig) -> Result<(kube::Client, Servers), AgentError> {
+    let servers = Servers::parse(&config.servers)?;
     let connector = Connector {
-        servers: Servers::parse(&config.servers)?,
+        servers: servers.clone(),
         ca: config.server_ca.clone(),
         identity: config.client_identity.clone(),
     };
@@ -106,9 +129,8 @@ pub(crate) fn client(config: &AgentConfig) -> Result<kube::Client, AgentError> {
         .http2_adaptive_window(true)
         .build(connector);
     let base = http::Uri::from_static("https://kubernetes.default.svc");
-    Ok(ClientBuilder::new(hyper, "default")
-        .with_layer(&BaseUriLayer::new(base))
-        .build())
+    let builder = ClientBuilder::new(hyper, "default").with_layer(&BaseUriLayer::new(base));
+    Ok((builder.build(), servers))
 }
 
 #[derive(Clone)]
@@ -263,5 +285,19 @@ mod tests {
         servers.current.store(1, Ordering::Relaxed);
         let hosts: Vec<String> = servers.in_turn().into_iter().map(|(_, s)| s.host).collect();
         assert_eq!(hosts, ["b", "a"]);
+    }
+
+    #[test]
+    fn learned_servers_come_first_and_the_present_one_stays() {
+        let servers = Servers::parse(&["https://10.0.0.2:6443".into()]).expect("valid");
+        servers.learn(vec![
+            ([10, 0, 0, 1].into(), 6443),
+            ([10, 0, 0, 2].into(), 6443),
+        ]);
+        let hosts: Vec<String> = servers.in_turn().into_iter().map(|(_, s)| s.host).collect();
+        assert_eq!(hosts, ["10.0.0.2", "10.0.0.1"]);
+        servers.learn(vec![([10, 0, 0, 3].into(), 6443)]);
+        let hosts: Vec<String> = servers.in_turn().into_iter().map(|(_, s)| s.host).collect();
+        assert_eq!(hosts, ["10.0.0.2", "10.0.0.3"]);
     }
 }

@@ -12,6 +12,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::{self, Servers};
 use crate::cgroups::{Cgroups, Driver};
 use crate::config::AgentConfig;
 use crate::containerd::{Containerd, ContainerdConfig};
@@ -30,7 +31,7 @@ use crate::proxy::{self, HostPort, ProxyConfig};
 use crate::resolv::ClusterDns;
 use crate::shared::{HostPorts, Shared};
 use crate::volumes::Volumes;
-use crate::{api, healthz, log_rotation, pleg, server};
+use crate::{healthz, log_rotation, pleg, server};
 
 /// How long the runtime may take to answer for the first time.
 const RUNTIME_START_LIMIT: Duration = Duration::from_secs(60);
@@ -44,7 +45,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let stop = shutdown.child_token();
     let _guard = stop.clone().drop_guard();
     let tasks = TaskTracker::new();
-    let client = api::client(&config)?;
+    let (client, servers) = api::client(&config)?;
     let healthz = healthz::bind(config.healthz_port).await?;
     let listener = server::bind(&config).await?;
     let machine = Machine::read(&config.data_dir);
@@ -67,6 +68,11 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     )
     .await;
     let shared = Arc::new(shared);
+    tasks.spawn(follow_servers(
+        shared.services.clone(),
+        servers,
+        stop.clone(),
+    ));
     start_node(&tasks, &shared, node, machine, &runtime, &stop);
     service_network(&tasks, &shared, host_ports_now, &stop);
     let pods = Pods::new(shared.clone(), stop.clone());
@@ -357,6 +363,29 @@ async fn configure_network(
     cri.update_pod_cidr(pod_cidr)
         .await
         .map_err(|e| e.message().to_string())
+}
+
+/// Learns the API servers from the Service that leads to them, so that no load balancer is needed in front.
+async fn follow_servers(services: Arc<ServiceCache>, servers: Servers, stop: CancellationToken) {
+    let master = ("default".to_string(), "kubernetes".to_string());
+    let mut progress = services.progress();
+    loop {
+        tokio::select! {
+            changed = progress.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let mut found = Vec::new();
+        for slice in services.state().slices(&master) {
+            let port = slice
+                .ports
+                .iter()
+                .find(|p| p.name == "https")
+                .map(|p| p.port);
+            let ready = slice.endpoints.iter().filter(|e| e.ready);
+            found.extend(ready.filter_map(|e| Some((e.address, port?))));
+        }
+        servers.learn(found);
+    }
 }
 
 /// Starts the service proxy and the cluster DNS.
