@@ -11,6 +11,7 @@ use crate::body::RequestBody;
 use crate::core::Core;
 use crate::decoding::{self, Expected};
 use crate::negotiate::media_type;
+use crate::ownership;
 use crate::render;
 use crate::resource::Resource;
 use crate::verbs::{self, UpdatePath};
@@ -50,7 +51,8 @@ pub(super) async fn run(
             Wanted::Patch(patch) => apply_merge_patch(&scale_of(resource, current), patch),
             Wanted::JsonPatch(patch) => patch.apply(&scale_of(resource, current))?,
         };
-        changed(resource, current, &scale)
+        let object = changed(resource, current, &scale)?;
+        Ok(ownership::track(cx, resource, current, object))
     };
     let json = verbs::update_object(core, cx, resource, UpdatePath::Main, &change, dry_run).await?;
     let object: Value = serde_json::from_slice(&json).map_err(Status::internal_error)?;
