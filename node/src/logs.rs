@@ -3,7 +3,40 @@
 //! It must not know who reads. Parsing is pure.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where log collectors look: one link for each container, named after pod and container.
+const LINKS: &str = "/var/log/containers";
+
+fn link_path(namespace: &str, pod: &str, container: &str, id: &str) -> PathBuf {
+    Path::new(LINKS).join(format!("{pod}_{namespace}_{container}-{id}.log"))
+}
+
+/// Links a container's log to where log collectors look.
+pub(crate) fn link(
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    id: &str,
+    log: &Path,
+) -> std::io::Result<()> {
+    std::fs::create_dir_all(LINKS)?;
+    std::os::unix::fs::symlink(log, link_path(namespace, pod, container, id))
+}
+
+/// Removes the log of a container that was removed, what was set aside of it, and the link to it.
+pub(crate) fn remove(namespace: &str, pod: &str, container: &str, id: &str, log: &Path) {
+    let _ = std::fs::remove_file(link_path(namespace, pod, container, id));
+    let _ = std::fs::remove_file(log);
+    let (Some(directory), Some(name)) = (log.parent(), log.file_name()) else {
+        return;
+    };
+    let prefix = format!("{}.", name.to_string_lossy());
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with(&prefix)) {
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
 
 /// One entry of a log file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

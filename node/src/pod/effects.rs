@@ -1,5 +1,6 @@
 //! The steps of the decision taken for real: volumes, sandbox, containers.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,10 +14,10 @@ use super::mounts::{self, Mounts};
 use super::observed::{State, Waiting};
 use super::spec;
 use super::worker::Worker;
-use crate::container_config::{Inputs, container_config};
+use crate::container_config::{Inputs, container_config, log_path};
 use crate::env::{Sources, environment};
 use crate::pull::{Pull, describe};
-use crate::{hooks, sandbox_config};
+use crate::{hooks, logs, sandbox_config};
 
 /// Wait before a container that could not be created is tried again, as the kubelet's.
 const CREATE_RETRY: SignedDuration = SignedDuration::from_secs(10);
@@ -61,10 +62,7 @@ impl Worker {
                     "remove the sandbox",
                     self.shared.cri.remove_sandbox(&id).await,
                 ),
-                Action::RemoveContainer { id } => self.report_result(
-                    "remove the container",
-                    self.shared.cri.remove_container(&id).await,
-                ),
+                Action::RemoveContainer { id } => self.remove_container(pod, &id).await,
                 Action::Kill {
                     id,
                     name,
@@ -207,6 +205,7 @@ impl Worker {
             }
         };
         let sandbox = self.sandbox_config(pod, attempt);
+        let log_directory = sandbox.log_directory.clone();
         let image = self.pull(pod, container, sources, sandbox.clone()).await?;
         let config = self
             .container_config(pod, container, sources, image, restart_count)
@@ -234,6 +233,11 @@ impl Worker {
         self.shared
             .recorder
             .normal(pod, name, "Started", "Container started");
+        let log = Path::new(&log_directory).join(log_path(&container.name, restart_count));
+        let (namespace, pod_name) = (spec::namespace(pod), spec::name(pod));
+        if let Err(error) = logs::link(namespace, pod_name, &container.name, &id, &log) {
+            tracing::debug!(%error, "cannot link a log");
+        }
         self.post_start(pod, container, &id).await
     }
 
@@ -307,6 +311,19 @@ impl Worker {
             may_lower_oom_score: self.shared.may_lower_oom_score,
         };
         container_config(pod, container, inputs)
+    }
+
+    /// Removes a dead container and its log; true if it is gone.
+    pub(super) async fn remove_container(&self, pod: &Pod, id: &str) -> bool {
+        let removed = self.shared.cri.remove_container(id).await;
+        if let (Ok(()), Some(c)) = (
+            &removed,
+            self.observed.containers.iter().find(|c| c.id == id),
+        ) {
+            let log = Path::new(&c.log_path);
+            logs::remove(spec::namespace(pod), spec::name(pod), &c.name, id, log);
+        }
+        self.report_result("remove the container", removed)
     }
 
     /// A container that was created and never started would keep its name from the next.

@@ -296,9 +296,7 @@ impl Worker {
     /// Removes dead containers, sandboxes and logs of a pod that nobody will ask for.
     async fn remove_traces(&self, pod: &Pod) {
         for container in &self.observed.containers {
-            if let Err(error) = self.shared.cri.remove_container(&container.id).await {
-                tracing::warn!(%error, "cannot remove a dead container");
-            }
+            self.remove_container(pod, &container.id).await;
         }
         for sandbox in &self.observed.sandboxes {
             if let Err(error) = self.shared.cri.remove_sandbox(&sandbox.id).await {
