@@ -25,6 +25,8 @@ pub enum Command {
     /// The first start makes the cluster's certificates and prints where the admin kubeconfig is. Everything lives under
     /// --data-dir; the same command on the same directory continues where it stopped.
     Server(Box<ServerArgs>),
+    /// Run the datastore alone, as a drop-in etcd: etcd's v3 API, etcd's flag names. One member for now.
+    Store(Box<StoreArgs>),
     /// Show the cluster at a glance: API, nodes, certificates.
     Status(StatusArgs),
 }
@@ -77,6 +79,51 @@ pub struct ServerArgs {
     pub disable_agent: bool,
     #[command(flatten)]
     pub agent: NodeArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Flags of `xebec store`, named as etcd's.
+#[derive(Args, Debug, Clone)]
+#[command(args_override_self = true)]
+pub struct StoreArgs {
+    /// Name of this member.
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// Where the data lives [default: NAME.etcd].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// YAML file with the same names as these flags. Flags on the command line win.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// URLs that clients connect to.
+    #[arg(
+        long,
+        value_name = "URLS",
+        value_delimiter = ',',
+        default_value = "http://localhost:2379"
+    )]
+    pub listen_client_urls: Vec<String>,
+    /// URLs that clients are told.
+    #[arg(
+        long,
+        value_name = "URLS",
+        value_delimiter = ',',
+        default_value = "http://localhost:2379"
+    )]
+    pub advertise_client_urls: Vec<String>,
+    /// Certificate of the client URLs.
+    #[arg(long, value_name = "FILE")]
+    pub cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// CA of clients' certificates.
+    #[arg(long, value_name = "FILE")]
+    pub trusted_ca_file: Option<PathBuf>,
+    /// Refuse clients without a certificate of that CA.
+    #[arg(long)]
+    pub client_cert_auth: bool,
     #[command(flatten)]
     pub log: LogArgs,
 }

@@ -2,6 +2,7 @@
 
 mod server;
 mod status;
+mod store;
 
 use anyhow::{Context, Result};
 
@@ -13,6 +14,7 @@ pub fn run(cli: Cli) -> Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match cli.command {
         Command::Server(args) => runtime()?.block_on(server::run(*args)),
+        Command::Store(args) => runtime()?.block_on(store::run(*args)),
         Command::Status(args) => runtime()?.block_on(status::run(args)),
     }
 }

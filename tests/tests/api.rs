@@ -39,27 +39,51 @@ fn kubectl_works_as_on_any_kubernetes() -> Result<()> {
 
 fn verbs(kubectl: &Kubectl) -> Result<()> {
     contains(&kubectl.run("version")?, "Server Version: v1.36")?;
-    contains(&kubectl.run("api-resources")?, "deployments                         deploy")?;
+    contains(
+        &kubectl.run("api-resources")?,
+        "deployments                         deploy",
+    )?;
     contains(&kubectl.run("api-versions")?, "autoscaling/v2")?;
-    contains(&kubectl.run("explain deployment.spec.replicas")?, "replicas <integer>")?;
-    contains(&kubectl.run_with("apply -f -", DEPLOYMENT)?, "deployment.apps/web created")?;
-    contains(&kubectl.run_with("apply -f -", DEPLOYMENT)?, "deployment.apps/web unchanged")?;
+    contains(
+        &kubectl.run("explain deployment.spec.replicas")?,
+        "replicas <integer>",
+    )?;
+    contains(
+        &kubectl.run_with("apply -f -", DEPLOYMENT)?,
+        "deployment.apps/web created",
+    )?;
+    contains(
+        &kubectl.run_with("apply -f -", DEPLOYMENT)?,
+        "deployment.apps/web unchanged",
+    )?;
     let scaled = DEPLOYMENT.replace("replicas: 2", "replicas: 3");
     let difference = kubectl.try_run("diff -f -", &scaled)?;
     contains(&difference.stdout, "+  replicas: 3")?;
-    contains(&kubectl.run_with("apply -f -", &scaled)?, "deployment.apps/web configured")?;
+    contains(
+        &kubectl.run_with("apply -f -", &scaled)?,
+        "deployment.apps/web configured",
+    )?;
     kubectl.run("scale deployment web --replicas=1")?;
     eventually("one pod", Duration::from_secs(20), || {
         let pods = kubectl.run("get pods -l app=web --no-headers")?;
         ensure!(pods.lines().count() == 1, "{pods}");
         Ok(())
     })?;
-    contains(&kubectl.run("get deployments")?, "NAME   READY   UP-TO-DATE   AVAILABLE   AGE")?;
+    contains(
+        &kubectl.run("get deployments")?,
+        "NAME   READY   UP-TO-DATE   AVAILABLE   AGE",
+    )?;
     contains(&kubectl.run("get deployment web -o wide")?, "CONTAINERS")?;
-    contains(&kubectl.run("describe deployment web")?, "ScalingReplicaSet")?;
+    contains(
+        &kubectl.run("describe deployment web")?,
+        "ScalingReplicaSet",
+    )?;
     kubectl.run("label deployment web tier=front")?;
     kubectl.run("annotate deployment web note=x")?;
-    contains(&kubectl.run("get deploy -l tier=front -o name")?, "deployment.apps/web")?;
+    contains(
+        &kubectl.run("get deploy -l tier=front -o name")?,
+        "deployment.apps/web",
+    )?;
     kubectl.run("set image deployment/web web=web:2")?;
     contains(&kubectl.run("rollout history deployment/web")?, "REVISION")?;
     kubectl.run("rollout undo deployment/web")?;
@@ -69,7 +93,10 @@ fn verbs(kubectl: &Kubectl) -> Result<()> {
         Ok(())
     })?;
     contains(&kubectl.run("auth can-i create pods")?, "yes")?;
-    ensure!(kubectl.run("create token default")?.matches('.').count() == 2, "a token is a JWT");
+    ensure!(
+        kubectl.run("create token default")?.matches('.').count() == 2,
+        "a token is a JWT"
+    );
     let patch = r#"patch deployment web -p '{"spec":{"paused":true}}'"#;
     contains(&kubectl.run(patch)?, "patched")?;
     kubectl.run("delete deployment web --wait=false")?;
@@ -85,21 +112,42 @@ fn verbs(kubectl: &Kubectl) -> Result<()> {
 fn bad_input_gets_kubernetes_own_answers() -> Result<()> {
     let cluster = Cluster::control_plane()?;
     let kubectl = cluster.kubectl()?;
-    contains(&kubectl.fail("apply -f -", "a: [")?, "error converting YAML to JSON")?;
+    contains(
+        &kubectl.fail("apply -f -", "a: [")?,
+        "error converting YAML to JSON",
+    )?;
     let unknown = DEPLOYMENT.replace("replicas: 2", "replicaz: 2");
     contains(
         &kubectl.fail("apply --validate=strict -f -", &unknown)?,
         "strict decoding error: unknown field \"spec.replicaz\"",
     )?;
     let wrong = DEPLOYMENT.replace("replicas: 2", "replicas: two");
-    contains(&kubectl.fail("create --validate=false -f -", &wrong)?, "cannot unmarshal string into Go struct field")?;
+    contains(
+        &kubectl.fail("create --validate=false -f -", &wrong)?,
+        "cannot unmarshal string into Go struct field",
+    )?;
     let name = DEPLOYMENT.replace("name: web, labels", "name: Web_1, labels");
-    contains(&kubectl.fail("create -f -", &name)?, "metadata.name: Invalid value: \"Web_1\"")?;
+    contains(
+        &kubectl.fail("create -f -", &name)?,
+        "metadata.name: Invalid value: \"Web_1\"",
+    )?;
     let selector = DEPLOYMENT.replace("matchLabels: {app: web}", "matchLabels: {app: other}");
-    contains(&kubectl.fail("create -f -", &selector)?, "`selector` does not match template `labels`")?;
-    contains(&kubectl.fail("get pod missing", "")?, "pods \"missing\" not found")?;
-    contains(&kubectl.fail("get nothing", "")?, "the server doesn't have a resource type \"nothing\"")?;
-    contains(&kubectl.fail("create namespace default", "")?, "namespaces \"default\" already exists")?;
+    contains(
+        &kubectl.fail("create -f -", &selector)?,
+        "`selector` does not match template `labels`",
+    )?;
+    contains(
+        &kubectl.fail("get pod missing", "")?,
+        "pods \"missing\" not found",
+    )?;
+    contains(
+        &kubectl.fail("get nothing", "")?,
+        "the server doesn't have a resource type \"nothing\"",
+    )?;
+    contains(
+        &kubectl.fail("create namespace default", "")?,
+        "namespaces \"default\" already exists",
+    )?;
     contains(
         &kubectl.fail("get secrets -n kube-system --as=somebody", "")?,
         "secrets is forbidden: User \"somebody\" cannot list resource \"secrets\" in API group \"\" in the namespace \"kube-system\"",
@@ -126,7 +174,10 @@ fn too_large(kubectl: &Kubectl) -> Result<()> {
         "data": {"a": "x".repeat(4 << 20)},
     });
     let said = kubectl.fail("create -f -", &object.to_string())?;
-    ensure!(said.contains("Request entity too large") || said.contains("request is too large"), "{said}");
+    ensure!(
+        said.contains("Request entity too large") || said.contains("request is too large"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -134,17 +185,25 @@ fn too_large(kubectl: &Kubectl) -> Result<()> {
 #[test]
 fn the_server_survives_noise_and_kill() -> Result<()> {
     let mut cluster = Cluster::control_plane()?;
-    for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 1, 2, 3], &[0; 4096]] {
+    for noise in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0x16, 3, 1, 0xff, 0xff, 1, 2, 3],
+        &[0; 4096],
+    ] {
         let mut stream = TcpStream::connect(("127.0.0.1", cluster.port()))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         // The server may close while we write.
         let _ = stream.write_all(noise);
         let _ = stream.read(&mut [0; 64]);
     }
-    let silent: Vec<_> = (0..50).map(|_| TcpStream::connect(("127.0.0.1", cluster.port()))).collect();
+    let silent: Vec<_> = (0..50)
+        .map(|_| TcpStream::connect(("127.0.0.1", cluster.port())))
+        .collect();
     let kubectl = cluster.kubectl()?;
     for number in 0..20 {
-        kubectl.run(&format!("create configmap kept-{number} --from-literal=n={number}"))?;
+        kubectl.run(&format!(
+            "create configmap kept-{number} --from-literal=n={number}"
+        ))?;
         if number % 5 == 4 {
             cluster.kill()?;
             cluster.spawn()?;
@@ -153,7 +212,10 @@ fn the_server_survives_noise_and_kill() -> Result<()> {
     }
     drop(silent);
     let names = kubectl.run("get configmaps -o name")?;
-    ensure!((0..20).all(|n| names.contains(&format!("configmap/kept-{n}\n"))), "{names}");
+    ensure!(
+        (0..20).all(|n| names.contains(&format!("configmap/kept-{n}\n"))),
+        "{names}"
+    );
     cluster.stop()
 }
 

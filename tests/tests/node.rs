@@ -33,13 +33,19 @@ fn http_get(address: SocketAddr) -> Result<String> {
     stream.write_all(b"GET / HTTP/1.0\r\nHost: hello\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    ensure!(answer.starts_with("HTTP/1.") && answer.contains(" 200 "), "{answer}");
+    ensure!(
+        answer.starts_with("HTTP/1.") && answer.contains(" 200 "),
+        "{answer}"
+    );
     Ok(answer)
 }
 
 fn service_address(kubectl: &Kubectl) -> Result<SocketAddr> {
     let ip = kubectl.run("get service hello -o jsonpath={.spec.clusterIP}")?;
-    Ok(SocketAddr::new(ip.parse().with_context(|| format!("clusterIP {ip:?}"))?, 80))
+    Ok(SocketAddr::new(
+        ip.parse().with_context(|| format!("clusterIP {ip:?}"))?,
+        80,
+    ))
 }
 
 #[test]
@@ -56,15 +62,26 @@ fn the_example_runs_and_its_service_answers() -> Result<()> {
         let (_, name) = answer.rsplit_once(" from ").context("greeting")?;
         answered_by.insert(name.trim().to_owned());
     }
-    ensure!(answered_by.len() == 3, "all three endpoints answer: {answered_by:?}");
+    ensure!(
+        answered_by.len() == 3,
+        "all three endpoints answer: {answered_by:?}"
+    );
     let ip = kubectl.run("get node node-1 -o jsonpath={.status.addresses[0].address}")?;
     http_get(SocketAddr::new(ip.parse()?, 30080)).context("NodePort")?;
     let pod = kubectl.run("get pods -l app=hello-rc -o jsonpath={.items[0].metadata.name}")?;
-    let by_name = kubectl.run(&format!("exec {pod} -- wget -q -O - http://hello.default.svc.cluster.local"))?;
+    let by_name = kubectl.run(&format!(
+        "exec {pod} -- wget -q -O - http://hello.default.svc.cluster.local"
+    ))?;
     ensure!(by_name.contains("Hello from Xebec"), "{by_name}");
     look_inside(&kubectl, &pod)?;
     let everything = kubectl.run("get all -A")?;
-    for part in ["pod/hello-", "service/hello", "deployment.apps/hello", "job.batch/hello-once", "daemonset.apps/"] {
+    for part in [
+        "pod/hello-",
+        "service/hello",
+        "deployment.apps/hello",
+        "job.batch/hello-once",
+        "daemonset.apps/",
+    ] {
         ensure!(everything.contains(part), "{part} in\n{everything}");
     }
     Ok(())
@@ -77,8 +94,13 @@ fn look_inside(kubectl: &Kubectl, pod: &str) -> Result<()> {
     ensure!(secret == "three-masts", "{secret}");
     let variable = kubectl.run("exec deploy/hello -- printenv PASSWORD")?;
     ensure!(variable.trim() == "three-masts", "{variable}");
-    let token = kubectl.run(&format!("exec {pod} -- ls /var/run/secrets/kubernetes.io/serviceaccount"))?;
-    ensure!(token.contains("token") && token.contains("ca.crt") && token.contains("namespace"), "{token}");
+    let token = kubectl.run(&format!(
+        "exec {pod} -- ls /var/run/secrets/kubernetes.io/serviceaccount"
+    ))?;
+    ensure!(
+        token.contains("token") && token.contains("ca.crt") && token.contains("namespace"),
+        "{token}"
+    );
     let echoed = kubectl.run_with(&format!("exec -i {pod} -- cat"), "through standard input")?;
     ensure!(echoed == "through standard input", "{echoed}");
     let failed = kubectl.fail(&format!("exec {pod} -- sh -c 'exit 3'"), "")?;
@@ -114,7 +136,9 @@ fn a_rolling_update_loses_no_request() -> Result<()> {
     kubectl.run("rollout undo deployment/hello")?;
     kubectl.run("rollout status deployment/hello --timeout=120s")?;
     stop.store(true, Ordering::Relaxed);
-    let count = requests.join().expect("the requesting thread does not panic")?;
+    let count = requests
+        .join()
+        .expect("the requesting thread does not panic")?;
     ensure!(count > 50, "only {count} requests were made");
     Ok(())
 }
@@ -158,7 +182,10 @@ fn drain_and_uncordon() -> Result<()> {
         Ok(())
     })?;
     let refused = kubectl.fail("drain node-1 --ignore-daemonsets --force --timeout=10s", "")?;
-    ensure!(refused.contains("Cannot evict pod as it would violate the pod's disruption budget"), "{refused}");
+    ensure!(
+        refused.contains("Cannot evict pod as it would violate the pod's disruption budget"),
+        "{refused}"
+    );
     kubectl.run("delete pdb hello")?;
     kubectl.run("drain node-1 --ignore-daemonsets --force --timeout=90s")?;
     let nodes = kubectl.run("get nodes")?;

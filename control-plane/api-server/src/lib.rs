@@ -49,23 +49,25 @@ mod store;
 mod strategy;
 mod subresources;
 mod table;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod ttl;
 mod verbs;
 mod virtuals;
 mod write;
 mod yaml;
-#[cfg(test)]
-mod testing;
 
 pub use admission::keep_quotas;
 pub use config::{Config, Inside, Security, Settings};
-pub use identity::{Authenticator, Authorizer, Decision, Impersonation, PeerCertificates, UserInfo, Verdict};
+pub use identity::{
+    Authenticator, Authorizer, Decision, Impersonation, PeerCertificates, UserInfo, Verdict,
+};
 #[doc(hidden)]
 pub use memory::MemoryStore;
 pub use pki::{
-    CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest, Signer, kubeconfig,
-    parse_csr,
+    CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest,
+    Signer, kubeconfig, parse_csr,
 };
 pub use plugin::{Admission, Attributes, ObjectReader, Operation, VirtualRequest, VirtualResource};
 pub use rbac::aggregate_cluster_roles;
@@ -74,7 +76,7 @@ pub use rules::Rules;
 pub use security::{SecurityConfig, SecurityError, SecurityParts, ensure_security_objects};
 pub use server::{ApiServer, StartError};
 pub use store::{
-    Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch, Txn,
-    TxnResult, WatchBatch,
+    Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch,
+    Txn, TxnResult, WatchBatch,
 };
 pub use tokens::KeyError;

@@ -37,8 +37,15 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// `query` is the raw query string; only `watch` and a `metadata.name` field selector matter here.
     pub fn parse(method: &Method, path: &str, query: &str) -> Self {
-        let mut info = Self { path: path.to_owned(), verb: path_verb(method), ..Self::default() };
-        let mut parts = path.trim_start_matches('/').split('/').filter(|p| !p.is_empty());
+        let mut info = Self {
+            path: path.to_owned(),
+            verb: path_verb(method),
+            ..Self::default()
+        };
+        let mut parts = path
+            .trim_start_matches('/')
+            .split('/')
+            .filter(|p| !p.is_empty());
         match parts.next() {
             Some("api") => {}
             Some("apis") => match parts.next() {
@@ -99,7 +106,10 @@ impl RequestInfo {
             }
             if matches!(self.verb, "list" | "watch" | "deletecollection") {
                 self.name = selected_name(query).unwrap_or_default();
-                self.field_selector = query_values(query, "fieldSelector").next().unwrap_or_default().into_owned();
+                self.field_selector = query_values(query, "fieldSelector")
+                    .next()
+                    .unwrap_or_default()
+                    .into_owned();
             }
         } else if self.verb == "get" && self.subresource.is_empty() && wants_watch(query) {
             self.verb = "watch";
@@ -153,7 +163,9 @@ fn selected_name(query: &str) -> Option<String> {
 
 /// The decoded values of a parameter, in order.
 pub(crate) fn query_values<'a>(query: &'a str, key: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
-    query_pairs(query).filter(move |(k, _)| k == key).map(|(_, v)| v)
+    query_pairs(query)
+        .filter(move |(k, _)| k == key)
+        .map(|(_, v)| v)
 }
 
 /// All parameters, decoded, in order.
@@ -165,7 +177,11 @@ pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Co
 }
 
 fn decode_form(text: &str) -> Cow<'_, str> {
-    if text.contains('+') { Cow::Owned(decode(&text.replace('+', " ")).into_owned()) } else { decode(text) }
+    if text.contains('+') {
+        Cow::Owned(decode(&text.replace('+', " ")).into_owned())
+    } else {
+        decode(text)
+    }
 }
 
 /// Percent-decoding; what is no valid escape stays as it is.
@@ -178,7 +194,10 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     let mut i = 0;
     while i < bytes.len() {
         let escaped = (bytes[i] == b'%')
-            .then(|| text.get(i + 1..i + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .then(|| {
+                text.get(i + 1..i + 3)
+                    .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            })
             .flatten();
         match escaped {
             Some(byte) => {
@@ -201,28 +220,61 @@ mod tests {
     fn check(method: &str, url: &str, expect: &str) {
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let i = RequestInfo::parse(&method.parse().expect("method"), path, query);
-        let got = [i.verb, &i.group, &i.version, &i.namespace, &i.resource, &i.name, &i.subresource, &i.rest]
-            .join("|");
+        let got = [
+            i.verb,
+            &i.group,
+            &i.version,
+            &i.namespace,
+            &i.resource,
+            &i.name,
+            &i.subresource,
+            &i.rest,
+        ]
+        .join("|");
         assert_eq!(got, expect, "{method} {url}");
     }
 
     #[test]
     fn urls_are_understood() {
-        check("GET", "/api/v1/namespaces/a/pods/b/status", "get||v1|a|pods|b|status|");
+        check(
+            "GET",
+            "/api/v1/namespaces/a/pods/b/status",
+            "get||v1|a|pods|b|status|",
+        );
         check("GET", "/api/v1/namespaces/a/pods", "list||v1|a|pods|||");
         check("GET", "/api/v1/pods?watch=1", "watch||v1||pods|||");
-        check("GET", "/api/v1/watch/namespaces/a/pods", "watch||v1|a|pods|||");
+        check(
+            "GET",
+            "/api/v1/watch/namespaces/a/pods",
+            "watch||v1|a|pods|||",
+        );
         check("GET", "/api/v1/namespaces/a", "get||v1|a|namespaces|a||");
-        check("PUT", "/api/v1/namespaces/a/finalize", "update||v1|a|namespaces|a|finalize|");
+        check(
+            "PUT",
+            "/api/v1/namespaces/a/finalize",
+            "update||v1|a|namespaces|a|finalize|",
+        );
         check("GET", "/api/v1/namespaces", "list||v1||namespaces|||");
         check(
             "DELETE",
             "/apis/apps/v1/namespaces/a/deployments",
             "deletecollection|apps|v1|a|deployments|||",
         );
-        check("POST", "/apis/apps/v1/namespaces/a/deployments", "create|apps|v1|a|deployments|||");
-        check("GET", "/api/v1/nodes/n/proxy/a/b", "get||v1||nodes|n|proxy|/a/b");
-        check("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list||v1||pods|x||");
+        check(
+            "POST",
+            "/apis/apps/v1/namespaces/a/deployments",
+            "create|apps|v1|a|deployments|||",
+        );
+        check(
+            "GET",
+            "/api/v1/nodes/n/proxy/a/b",
+            "get||v1||nodes|n|proxy|/a/b",
+        );
+        check(
+            "GET",
+            "/api/v1/pods?fieldSelector=metadata.name%3Dx",
+            "list||v1||pods|x||",
+        );
         check("GET", "/apis/apps/v1", "get|||||||");
         check("GET", "/healthz", "get|||||||");
     }

@@ -23,7 +23,8 @@ mod table;
 mod time;
 
 pub use apply::{
-    ApplyError, Conflict, FieldSet, PathElement, Scalar, Writer, apply, reset_fields, update_managed_fields,
+    ApplyError, Conflict, FieldSet, PathElement, Scalar, Writer, apply, reset_fields,
+    update_managed_fields,
 };
 pub use columns::ColumnSet;
 pub use discovery::{
