@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::ControlPlaneConfig;
 use crate::leader::{self, Leadership};
+use crate::{cluster_dns, own_node};
 
 /// Why a control plane did not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,9 @@ impl ControlPlane {
         ensure_security_objects(&admin, &api.reader(), &pki, &url)
             .await
             .map_err(|status| ControlPlaneError::FirstObjects(status.to_string()))?;
+        cluster_dns::ensure(&admin, config.cluster_dns)
+            .await
+            .map_err(|status| ControlPlaneError::FirstObjects(status.to_string()))?;
         let kubeconfig = config.directory.join("admin.kubeconfig");
         for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
             .into_iter()
@@ -104,9 +108,11 @@ impl ControlPlane {
             shutdown.clone(),
         ));
         let (renewed, stopped) = (pki.clone(), shutdown.clone());
+        let role = own_node::keep_role(api.backend(), admin, config.node_name.clone());
         tasks.spawn(async move {
             tokio::select! {
                 () = renewed.keep_renewed() => {}
+                () = async { role.await; std::future::pending().await } => {}
                 () = stopped.cancelled() => {}
             }
         });

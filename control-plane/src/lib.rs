@@ -1,8 +1,10 @@
 //! control-plane: API server, scheduler and controllers, put together. It knows the datastore as `api_server::Store` only.
 
+mod cluster_dns;
 mod config;
 mod control_plane;
 mod leader;
+mod own_node;
 
 pub use config::ControlPlaneConfig;
 pub use control_plane::{ControlPlane, ControlPlaneError};
