@@ -11,4 +11,4 @@ echo "==> cargo deny"
 if ! cargo deny --version >/dev/null 2>&1; then
     cargo install --locked --quiet cargo-deny --target-dir "${CARGO_TARGET_DIR:-target}/tools"
 fi
-cargo deny --offline check licenses bans sources
+cargo deny check licenses bans sources

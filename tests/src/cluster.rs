@@ -213,7 +213,8 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-fn free_port() -> Result<u16> {
+/// A port that nobody listens on right now.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
@@ -222,7 +223,7 @@ fn repository() -> PathBuf {
 }
 
 /// The binary that was built beside this test.
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test
         .ancestors()

@@ -7,7 +7,7 @@ mod command;
 mod kubectl;
 mod wait;
 
-pub use cluster::{Cluster, example_images};
+pub use cluster::{Cluster, binary, example_images, free_port};
 pub use command::{Output, run};
 pub use kubectl::{Kubectl, kubectls};
 pub use wait::{eventually, eventually_async};
