@@ -32,7 +32,7 @@ build: rocksdb
 images:
 	@scripts/build-example-image.sh "$(CARGO_TARGET_DIR)/xebec-example.tar"
 
-test: setup build images
+test: rocksdb images
 	@scripts/test.sh
 
 lint: rocksdb

@@ -3,6 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup-tests.sh
+echo "==> Building the binary and all tests"
+# In one go, so that both are built from the same dependencies.
+cargo build --release --workspace --bins --tests
 if cargo nextest --version >/dev/null 2>&1; then
     exec cargo nextest run --release --workspace --no-fail-fast "$@"
 fi

@@ -186,6 +186,12 @@ const TABLE: &[Row] = &[
         "ValidatingWebhookConfiguration",
         &server::Webhooks { mutating: false },
     ),
+    (
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        &server::CustomResourceDefinition,
+    ),
+    ("apiregistration.k8s.io", "APIService", &server::ApiService),
 ];
 
 /// The rules of a kind.

@@ -1,6 +1,6 @@
 //! Kinds that are asked and not stored (reviews), and subresources that answer a create with an object.
 
-use api_machinery::{Form, ObjectMutExt, Schema, Status, apply_defaults, decode};
+use api_machinery::{Form, ObjectMutExt, Schema, Status, apply_defaults, columns_of, decode};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::decoding::{self, Expected};
 use crate::plugin::VirtualRequest;
 use crate::render;
 use crate::resource::Resource;
+use crate::table;
 
 pub(crate) async fn run(
     core: &Core,
@@ -86,14 +87,20 @@ fn component_statuses(cx: &Context, resource: &Resource) -> Result<Answer, Statu
             "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}],
         })
     };
+    let columns = columns_of(&resource.kind);
     const NAMES: [&str; 3] = ["controller-manager", "etcd-0", "scheduler"];
     if cx.info.name.is_empty() {
         let items: Vec<Value> = NAMES.iter().map(|n| item(n)).collect();
+        if let Some(table) = table::of_unstored(cx, columns, &items)? {
+            return render::value(cx, StatusCode::OK, &table);
+        }
         let list = json!({"kind": "ComponentStatusList", "apiVersion": "v1", "metadata": {}, "items": items});
         return render::value(cx, StatusCode::OK, &list);
     }
-    match NAMES.contains(&cx.info.name.as_str()) {
-        true => render::value(cx, StatusCode::OK, &item(&cx.info.name)),
-        false => Err(resource.not_found(&cx.info.name)),
+    if !NAMES.contains(&cx.info.name.as_str()) {
+        return Err(resource.not_found(&cx.info.name));
     }
+    let item = item(&cx.info.name);
+    let table = table::of_unstored(cx, columns, std::slice::from_ref(&item))?;
+    render::value(cx, StatusCode::OK, &table.unwrap_or(item))
 }

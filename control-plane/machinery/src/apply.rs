@@ -31,6 +31,8 @@ const MAX_UPDATE_MANAGERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 /// The manager of the fields that an object had before it was first applied.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+/// The manager of what kubectl applied by itself; kubectl takes these fields over when it moves to the server's apply.
+const CLIENT_SIDE_APPLY: &str = "kubectl-client-side-apply";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// All annotations together may have this many bytes.
 const MAX_ANNOTATIONS_BYTES: usize = 256 * 1024;
@@ -187,13 +189,7 @@ pub fn apply(
         ApplyError::Internal(format!("failed to decode managed fields: {error}"))
     })?;
     if managers.is_empty() {
-        managers = tracked(
-            writer,
-            &empty_object(writer),
-            &old,
-            managers,
-            BEFORE_FIRST_APPLY,
-        )?;
+        managers = first_owners(writer, &old)?;
     }
     let mut applied = try_apply(writer, &old, config, managers.clone(), force);
     if writer.manager == "kubectl" {
@@ -269,7 +265,33 @@ fn allow_last_applied(
     }
 }
 
-fn last_applied_fields(writer: &Writer<'_>, live: &Value) -> Option<FieldSet> {
+/// Who owned what before anybody asked.
+///
+/// What kubectl applied is known by its annotation. The rest of such an object is then nobody's: the server or a
+/// controller set it (a job's selector, a pod's token volume), and it must outlive an apply that takes all over.
+fn first_owners(writer: &Writer<'_>, live: &Value) -> Result<Managers, ApplyError> {
+    let owners = |name| {
+        let empty = empty_object(writer);
+        tracked(writer, &empty, live, Managers::new(), name)
+    };
+    let Some(last) = last_applied(writer, live) else {
+        return owners(BEFORE_FIRST_APPLY);
+    };
+    let mut managers = owners(CLIENT_SIDE_APPLY)?;
+    let annotation = FieldSet::of_fields(&[
+        &["metadata", "annotations"],
+        &["metadata", "annotations", LAST_APPLIED],
+    ]);
+    let node = Node::new(Type::Struct(writer.id));
+    let applied = walk::fields_of(Schema::global(), node, &last).union(&annotation);
+    for owned in managers.values_mut() {
+        owned.fields = owned.fields.intersection(&applied);
+    }
+    Ok(managers)
+}
+
+/// What client-side apply says it applied, where it fits the request's version.
+fn last_applied(writer: &Writer<'_>, live: &Value) -> Option<Value> {
     let text = live
         .pointer("/metadata/annotations")?
         .get(LAST_APPLIED)?
@@ -278,9 +300,15 @@ fn last_applied_fields(writer: &Writer<'_>, live: &Value) -> Option<FieldSet> {
     if last["apiVersion"].as_str() != Some(writer.api_version) {
         return None;
     }
+    let node = Node::new(Type::Struct(writer.id));
+    walk::validate(Schema::global(), node, &last).ok()?;
+    Some(last)
+}
+
+fn last_applied_fields(writer: &Writer<'_>, live: &Value) -> Option<FieldSet> {
+    let last = last_applied(writer, live)?;
     let schema = Schema::global();
     let node = Node::new(Type::Struct(writer.id));
-    walk::validate(schema, node, &last).ok()?;
     let changed = compare::compare(schema, node, &last, live).ok()?;
     let fields = walk::fields_of(schema, node, &last);
     Some(

@@ -73,5 +73,6 @@ pub use status::{
 pub use strategic_merge::{StrategicMergeError, go_value, strategic_merge};
 pub use table::{
     Column, IncludeObject, ListMeta, META_V1, Table, TableRow, columns_of, partial_object_metadata,
+    scale_columns,
 };
 pub use time::{Timestamp, format_micro_time, format_time, human_duration, human_seconds};

@@ -187,6 +187,11 @@ pub fn columns_of(kind: &Kind) -> &'static ColumnSet {
     crate::columns::find(&kind.group, &kind.kind)
 }
 
+/// The columns of `Scale`, which is no kind of its own but a subresource of many.
+pub fn scale_columns() -> &'static ColumnSet {
+    crate::columns::find("autoscaling", "Scale")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

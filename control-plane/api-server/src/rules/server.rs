@@ -29,6 +29,49 @@ impl Rules for Webhooks {
             each(webhook, "rules").for_each(|rule| fill(rule, "scope", "*"));
         }
     }
+
+    fn warnings(&self, _object: &Value, old: Option<&Value>) -> Vec<String> {
+        let what = if self.mutating {
+            "MutatingWebhookConfiguration"
+        } else {
+            "ValidatingWebhookConfiguration"
+        };
+        without_effect(what, "its webhooks are not called", old)
+    }
+}
+
+/// What to say to who makes an object that configures a part that this server does not have yet.
+fn without_effect(kind: &str, what: &str, old: Option<&Value>) -> Vec<String> {
+    match old {
+        None => vec![format!(
+            "{kind} is stored but has no effect yet: {what} by this server"
+        )],
+        Some(_) => Vec::new(),
+    }
+}
+
+/// Definitions of custom resources.
+pub(super) struct CustomResourceDefinition;
+
+impl Rules for CustomResourceDefinition {
+    fn warnings(&self, _object: &Value, old: Option<&Value>) -> Vec<String> {
+        let what = "its custom resources are not served";
+        without_effect("CustomResourceDefinition", what, old)
+    }
+}
+
+/// Groups that other servers serve.
+pub(super) struct ApiService;
+
+impl Rules for ApiService {
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        match object.pointer("/spec/service") {
+            Some(Value::Object(_)) => {
+                without_effect("APIService", "requests are not passed on", old)
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// Validating and mutating admission policies.
@@ -42,6 +85,11 @@ impl Rules for AdmissionPolicy {
                 match_resources(matches);
             }
         }
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        without_effect(kind, "its expressions are not evaluated", old)
     }
 }
 

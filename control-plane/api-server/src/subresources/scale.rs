@@ -2,6 +2,7 @@
 
 use api_machinery::{
     LabelSelector, ObjectExt, ObjectMutExt, Status, apply_merge_patch, parse_merge_patch,
+    scale_columns,
 };
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use crate::negotiate::media_type;
 use crate::ownership;
 use crate::render;
 use crate::resource::Resource;
+use crate::table;
 use crate::verbs::{self, UpdatePath};
 
 const EXPECTED: Expected<'static> = Expected {
@@ -29,7 +31,7 @@ pub(super) async fn run(
 ) -> Result<Answer, Status> {
     if cx.info.verb == "get" {
         let object = verbs::latest(core, cx, resource).await?;
-        return render::value(cx, StatusCode::OK, &scale_of(resource, &object.parse()));
+        return answer(cx, scale_of(resource, &object.parse()));
     }
     let dry_run = cx.query.dry_run("UpdateOptions")?;
     let body = body.read().await?;
@@ -56,7 +58,12 @@ pub(super) async fn run(
     };
     let json = verbs::update_object(core, cx, resource, UpdatePath::Main, &change, dry_run).await?;
     let object: Value = serde_json::from_slice(&json).map_err(Status::internal_error)?;
-    render::value(cx, StatusCode::OK, &scale_of(resource, &object))
+    answer(cx, scale_of(resource, &object))
+}
+
+fn answer(cx: &Context, scale: Value) -> Result<Answer, Status> {
+    let table = table::of_unstored(cx, scale_columns(), std::slice::from_ref(&scale))?;
+    render::value(cx, StatusCode::OK, &table.unwrap_or(scale))
 }
 
 enum Wanted {

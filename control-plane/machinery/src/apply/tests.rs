@@ -371,6 +371,40 @@ fn kubectl_moves_from_client_side_apply() {
 }
 
 #[test]
+fn what_the_server_set_outlives_the_move_from_client_side_apply() {
+    let mut story = Story::new("batch", "v1", "Job");
+    let config =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}});
+    let last = story.object(config.clone()).to_string();
+    story.update("reset", "", |object| {
+        object["spec"] = config["spec"].clone();
+        object["spec"]["selector"] = json!({"matchLabels": {"uid": "u"}});
+        object["spec"]["template"]["metadata"] = json!({"labels": {"uid": "u"}});
+        object["metadata"]["annotations"] = json!({LAST_APPLIED: last});
+    });
+    story.update("reset", "", |object| {
+        object["metadata"]["managedFields"] = json!([{}])
+    });
+    story
+        .apply("kubectl", config.clone(), false)
+        .expect("its own");
+    let owners = story.owners();
+    assert!(owners[1].starts_with(CLIENT_SIDE_APPLY), "{owners:?}");
+    assert!(!owners[1].contains("f:selector"), "{owners:?}");
+    // As kubectl moves: the entry becomes one of the server's apply, and it applies again.
+    story.update("kubectl", "", |object| {
+        let list = &mut object["metadata"]["managedFields"];
+        let mut moved = list[1].take();
+        moved["manager"] = "kubectl".into();
+        moved["operation"] = "Apply".into();
+        *list = json!([moved]);
+    });
+    story.apply("kubectl", config, false).expect("its own");
+    assert_eq!(story.get("/spec/selector/matchLabels/uid"), "u");
+    assert_eq!(story.get("/spec/template/metadata/labels/uid"), "u");
+}
+
+#[test]
 fn old_updates_are_merged() {
     let mut story = Story::new("", "v1", "ConfigMap");
     for index in 0..14 {
