@@ -35,6 +35,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a request may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request's headers, URL included, have at most this many bytes over HTTP/2: label selectors may be long.
+const HEADER_BYTES: u32 = 256 << 10;
 /// Requests that one HTTP/2 connection runs at once.
 const STREAMS_PER_CONNECTION: u32 = 1000;
 /// How long a connection is kept that answers no HTTP/2 ping.
@@ -123,6 +125,7 @@ async fn http<S>(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .max_header_list_size(HEADER_BYTES)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_send_buf_size(SEND_BUFFER_BYTES)

@@ -72,7 +72,13 @@ impl Query {
     /// 400 where a number is none.
     pub fn parse(raw: &str) -> Result<Self, Status> {
         let mut query = Self::default();
+        let mut seen = Vec::new();
         for (key, value) in query_pairs(raw) {
+            // Of a repeated parameter the first counts, as it does for authorization.
+            if seen.contains(&key) && key != "dryRun" {
+                continue;
+            }
+            seen.push(key.clone());
             let text = value.as_ref();
             match key.as_ref() {
                 "labelSelector" => query.label_selector = value.into_owned(),
@@ -342,6 +348,15 @@ mod tests {
             expect,
             "{query}"
         );
+    }
+
+    #[test]
+    fn the_first_of_repeated_parameters_counts() {
+        let query =
+            Query::parse("fieldSelector=metadata.name%3Da&fieldSelector=&dryRun=All&dryRun=x")
+                .expect("parses");
+        assert_eq!(query.field_selector, "metadata.name=a");
+        assert!(query.dry_run("CreateOptions").is_err());
     }
 
     #[test]

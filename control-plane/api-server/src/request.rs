@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use api_machinery::FieldSelector;
 use http::Method;
 
 /// What a request asks for.
@@ -111,8 +112,6 @@ impl RequestInfo {
                     .unwrap_or_default()
                     .into_owned();
             }
-        } else if self.verb == "get" && self.subresource.is_empty() && wants_watch(query) {
-            self.verb = "watch";
         }
     }
 
@@ -154,11 +153,11 @@ fn wants_watch(query: &str) -> bool {
 
 /// The name that a field selector `metadata.name=NAME` pins a list to: authorization treats it as the object's name.
 fn selected_name(query: &str) -> Option<String> {
-    let selector = query_values(query, "fieldSelector").next()?;
-    selector.split(',').find_map(|term| {
-        let name = term.strip_prefix("metadata.name=")?;
-        Some(name.strip_prefix('=').unwrap_or(name).to_owned())
-    })
+    let text = query_values(query, "fieldSelector").next()?;
+    let selector = FieldSelector::parse(&text).ok()?;
+    selector
+        .required_value("metadata.name")
+        .map(ToOwned::to_owned)
 }
 
 /// The decoded values of a parameter, in order.
@@ -274,6 +273,22 @@ mod tests {
             "GET",
             "/api/v1/pods?fieldSelector=metadata.name%3Dx",
             "list||v1||pods|x||",
+        );
+        // A named object is read, never watched; what a comma in a value hides is no condition.
+        check(
+            "GET",
+            "/api/v1/namespaces/a/pods/b?watch=1",
+            "get||v1|a|pods|b||",
+        );
+        check(
+            "GET",
+            "/api/v1/watch/namespaces/a/pods/b",
+            "watch||v1|a|pods|b||",
+        );
+        check(
+            "GET",
+            "/api/v1/pods?fieldSelector=status.phase!%3Da%5C%2Cmetadata.name%3Dx",
+            "list||v1||pods|||",
         );
         check("GET", "/apis/apps/v1", "get|||||||");
         check("GET", "/healthz", "get|||||||");

@@ -71,6 +71,15 @@ impl Selection {
         Ok(Self { labels, fields })
     }
 
+    /// Leaves of the selected objects the one of this name.
+    pub fn require_name(&mut self, name: &str) {
+        self.fields.push(Term {
+            place: Place::Name,
+            equal: true,
+            value: name.to_owned(),
+        });
+    }
+
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_empty()
     }

@@ -8,6 +8,7 @@ mod references;
 
 use std::sync::Arc;
 
+use api_machinery::FieldSelector;
 use serde_json::Value;
 
 use super::AccessQuery;
@@ -291,10 +292,7 @@ fn own_node(node: &str, query: &AccessQuery<'_>) -> Decision {
 }
 
 fn selects(selector: &str, field: &str, value: &str) -> bool {
-    selector.split(',').any(|term| {
-        let (key, wanted) = term.split_once('=').unwrap_or((term, ""));
-        key == field && wanted.strip_prefix('=').unwrap_or(wanted) == value
-    })
+    FieldSelector::parse(selector).is_ok_and(|s| s.required_value(field) == Some(value))
 }
 
 #[cfg(test)]

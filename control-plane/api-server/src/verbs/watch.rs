@@ -22,15 +22,16 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1800);
 pub(super) async fn run(core: &Core, cx: &Context, resource: &Resource) -> Result<Answer, Status> {
     cx.query.check_list(true)?;
     let query = &cx.query;
-    let selection = Selection::new(&resource.kind, &query.label_selector, &query.field_selector)?;
+    let mut selection =
+        Selection::new(&resource.kind, &query.label_selector, &query.field_selector)?;
     let cache = resource.stored("watch")?;
-    let mut held = Held {
+    let held = Held {
         prefix: prefix(cx, resource),
         ..Held::default()
     };
-    // A watch of one object by its name in the URL is one by field selector.
-    if cx.info.verb == "watch" && !cx.info.name.is_empty() && selection.name().is_none() {
-        held.prefix = resource.key(&cx.info.namespace, &cx.info.name);
+    // The object that the request was allowed for, be it named by the URL or by the field selector, and no other.
+    if !cx.info.name.is_empty() {
+        selection.require_name(&cx.info.name);
     }
     let interest = selection.interest(resource.kind.namespaced, &prefix(cx, resource));
     let revision = query.revision()?;

@@ -115,6 +115,8 @@ fn a_node_sees_what_its_pods_need() {
     check("delete /namespaces/default", false);
     assert!(decide(&user, "list /pods", "spec.nodeName=n1").is_allowed());
     assert!(!decide(&user, "list /pods", "spec.nodeName=n2").is_allowed());
+    let hidden = r"status.phase!=a\,spec.nodeName=n1";
+    assert!(!decide(&user, "list /pods", hidden).is_allowed());
     let impostor = UserInfo {
         groups: Vec::new(),
         ..user
