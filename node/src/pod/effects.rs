@@ -21,6 +21,8 @@ use crate::{hooks, logs, sandbox_config};
 
 /// Wait before a container that could not be created is tried again, as the kubelet's.
 const CREATE_RETRY: SignedDuration = SignedDuration::from_secs(10);
+/// Wait after a container that never started could not be removed.
+const UNSTARTED_RETRY: SignedDuration = SignedDuration::from_secs(1);
 /// Wait after a first failed pull; the next failures follow the backoff.
 const PULL_RETRY: SignedDuration = SignedDuration::from_secs(2);
 
@@ -212,7 +214,7 @@ impl Worker {
             .await;
         let config =
             config.map_err(|message| StartError::new("CreateContainerConfigError", message))?;
-        self.remove_unstarted(&container.name).await;
+        self.remove_unstarted(&container.name).await?;
         if let Err(error) = mounts::create_log_directory(pod, &container.name) {
             tracing::warn!(%error, "cannot create the log directory");
         }
@@ -326,18 +328,23 @@ impl Worker {
         self.report_result("remove the container", removed)
     }
 
-    /// A container that was created and never started would keep its name from the next.
-    async fn remove_unstarted(&self, name: &str) {
+    /// A container that was created and never started would keep its name from the next. One whose start was cut off, by a killed
+    /// agent, can be removed as soon as the runtime has given that start up.
+    async fn remove_unstarted(&self, name: &str) -> Result<(), StartError> {
         for left in self
             .observed
             .containers
             .iter()
             .filter(|c| c.name == name && c.state == State::Created)
         {
-            if let Err(error) = self.shared.cri.remove_container(&left.id).await {
-                tracing::warn!(%error, container = name, "cannot remove a container that never started");
+            if let Err(status) = self.shared.cri.remove_container(&left.id).await {
+                let message = status.message().to_string();
+                let mut error = StartError::new("CreateContainerError", message);
+                error.retry_at = Timestamp::now() + UNSTARTED_RETRY;
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     async fn post_start(
