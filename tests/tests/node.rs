@@ -92,7 +92,7 @@ fn look_inside(kubectl: &Kubectl, pod: &str) -> Result<()> {
     ensure!(job_log.contains("counted to 10"), "{job_log}");
     let secret = kubectl.run("exec deploy/hello -- cat /etc/secret/password")?;
     ensure!(secret == "three-masts", "{secret}");
-    let variable = kubectl.run("exec deploy/hello -- printenv PASSWORD")?;
+    let variable = kubectl.run("exec deploy/hello -- sh -c 'echo $PASSWORD'")?;
     ensure!(variable.trim() == "three-masts", "{variable}");
     let token = kubectl.run(&format!(
         "exec {pod} -- ls /var/run/secrets/kubernetes.io/serviceaccount"
