@@ -48,5 +48,8 @@ done
 if [ -d "$agent/pods" ]; then
     for uid in $(ls "$agent/pods"); do rm -rf /var/log/pods/*_"$uid"; done
 fi
+# Links to logs that are gone, and cgroups of pods without a process (rmdir takes only empty ones).
+find /var/log/containers -xtype l -delete 2>/dev/null
+find /sys/fs/cgroup -depth -type d -path '*kubepods*' -name 'pod*' -exec rmdir {} + 2>/dev/null
 rm -rf "${DATA_DIR:?}"/*
 echo "Removed everything in $DATA_DIR."
