@@ -126,7 +126,7 @@ impl Setting {
             elapsed,
             cpu,
             latency: Some(latency),
-            upstream: Some(upstream),
+            upstream,
         })
     }
 }
@@ -201,12 +201,6 @@ async fn verbs(setting: &Setting) -> Result<Vec<Row>> {
             .await?,
     );
     rows.retain(|row| setting.wants(row.name));
-    for row in rows
-        .iter_mut()
-        .filter(|row| row.upstream.is_some_and(|(rate, _)| rate == 0.0))
-    {
-        row.upstream = None;
-    }
     Ok(rows)
 }
 

@@ -20,8 +20,8 @@ pub struct Row {
     /// Of the server's processes.
     pub cpu: Option<Duration>,
     pub latency: Option<Histogram<u64>>,
-    /// Upstream's figures on a like machine: operations per second, CPU milliseconds per operation.
-    pub upstream: Option<(f64, f64)>,
+    /// Upstream's figures on a like machine: operations per second, CPU milliseconds per operation; 0 where unknown.
+    pub upstream: (f64, f64),
 }
 
 impl Row {
@@ -86,6 +86,11 @@ pub async fn timed<T>(
     Ok((value, elapsed, (!pids.is_empty()).then_some(used)))
 }
 
+/// A figure of upstream's, unless it is not known.
+fn known(figure: f64) -> Option<f64> {
+    Some(figure).filter(|f| *f > 0.0)
+}
+
 /// Prints all rows with their setting.
 pub fn print(setting: &str, rows: &[Row]) {
     let mut table = Table::new();
@@ -115,14 +120,14 @@ pub fn print(setting: &str, rows: &[Row]) {
             row.cpu_ms()
                 .map(|ms| format!("{ms:.3}"))
                 .unwrap_or_default(),
-            row.upstream
-                .map(|(rate, _)| format!("{rate:.0}"))
+            known(row.upstream.0)
+                .map(|rate| format!("{rate:.0}"))
                 .unwrap_or_default(),
-            ratio(row.upstream.map(|(rate, _)| row.rate() / rate)),
+            ratio(known(row.upstream.0).map(|rate| row.rate() / rate)),
             ratio(
-                row.upstream
+                known(row.upstream.1)
                     .zip(row.cpu_ms())
-                    .map(|((_, theirs), ours)| theirs / ours),
+                    .map(|(theirs, ours)| theirs / ours),
             ),
         ];
         let cells = cells.map(|text| Cell::new(text).set_alignment(CellAlignment::Right));
