@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use api_client::ObjectKey;
 use k8s_openapi::api::core::v1::{
-    Pod, PodAffinityTerm, PodSpec, Toleration, WeightedPodAffinityTerm,
+    Pod, PodAffinity, PodAffinityTerm, PodAntiAffinity, PodSpec, Toleration,
+    WeightedPodAffinityTerm,
 };
 
 use crate::resources::{Resources, pod_requests, pod_scored_requests};
@@ -74,12 +75,16 @@ impl PodInfo {
             .unwrap_or_default()
     }
 
+    fn affinity(&self) -> Option<&PodAffinity> {
+        self.spec()?.affinity.as_ref()?.pod_affinity.as_ref()
+    }
+
+    fn anti_affinity(&self) -> Option<&PodAntiAffinity> {
+        self.spec()?.affinity.as_ref()?.pod_anti_affinity.as_ref()
+    }
+
     pub fn required_affinity(&self) -> &[PodAffinityTerm] {
-        let affinity = self
-            .spec()
-            .and_then(|s| s.affinity.as_ref())
-            .and_then(|a| a.pod_affinity.as_ref());
-        affinity
+        self.affinity()
             .and_then(|a| {
                 a.required_during_scheduling_ignored_during_execution
                     .as_deref()
@@ -88,11 +93,7 @@ impl PodInfo {
     }
 
     pub fn required_anti_affinity(&self) -> &[PodAffinityTerm] {
-        let affinity = self
-            .spec()
-            .and_then(|s| s.affinity.as_ref())
-            .and_then(|a| a.pod_anti_affinity.as_ref());
-        affinity
+        self.anti_affinity()
             .and_then(|a| {
                 a.required_during_scheduling_ignored_during_execution
                     .as_deref()
@@ -101,11 +102,7 @@ impl PodInfo {
     }
 
     pub fn preferred_affinity(&self) -> &[WeightedPodAffinityTerm] {
-        let affinity = self
-            .spec()
-            .and_then(|s| s.affinity.as_ref())
-            .and_then(|a| a.pod_affinity.as_ref());
-        affinity
+        self.affinity()
             .and_then(|a| {
                 a.preferred_during_scheduling_ignored_during_execution
                     .as_deref()
@@ -114,11 +111,7 @@ impl PodInfo {
     }
 
     pub fn preferred_anti_affinity(&self) -> &[WeightedPodAffinityTerm] {
-        let affinity = self
-            .spec()
-            .and_then(|s| s.affinity.as_ref())
-            .and_then(|a| a.pod_anti_affinity.as_ref());
-        affinity
+        self.anti_affinity()
             .and_then(|a| {
                 a.preferred_during_scheduling_ignored_during_execution
                     .as_deref()
