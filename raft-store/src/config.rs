@@ -48,6 +48,11 @@ impl Config {
         }
     }
 
+    /// How long a request may wait for the cluster to agree on it, as in etcd.
+    pub fn request_timeout(&self) -> Duration {
+        limits::REQUEST_TIMEOUT + 2 * self.election_timeout
+    }
+
     /// Shortest lease the store grants, seconds: 1.5 election timeouts, rounded up, as etcd does.
     pub fn min_lease_ttl_seconds(&self) -> i64 {
         let millis = self.election_timeout.as_millis() as i64 * 3 / 2;

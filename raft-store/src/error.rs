@@ -61,6 +61,36 @@ pub enum Error {
     NotLeader { leader: Option<u64> },
     #[error("etcdserver: request timed out")]
     Timeout,
+    /// The leader was lost while the request was under way: whether it took effect is not known.
+    #[error("etcdserver: request timed out, possibly due to previous leader failure")]
+    TimeoutLeaderFailed,
+    /// The member has no connection to the leader, or the leader none to a quorum: the outcome is not known.
+    #[error("etcdserver: request timed out, possibly due to connection lost")]
+    TimeoutConnectionLost,
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
+    #[error("etcdserver: member not found")]
+    MemberNotFound,
+    #[error("etcdserver: member ID already exist")]
+    MemberExists,
+    #[error("etcdserver: Peer URLs already exists")]
+    PeerUrlExists,
+    #[error("etcdserver: given member URLs are invalid")]
+    InvalidMemberUrls,
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    #[error("etcdserver: can only promote a learner member")]
+    MemberNotLearner,
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    #[error("etcdserver: too many learner members in cluster")]
+    TooManyLearners,
+    #[error("etcdserver: bad leader transferee")]
+    BadLeaderTransferee,
+    #[error("etcdserver: rpc not supported for learner")]
+    NotForLearners,
+    #[error("etcdserver: cluster ID mismatch")]
+    ClusterIdMismatch,
     #[error("etcdserver: server stopped")]
     Stopped,
     /// The write's fence does not hold: whoever wrote has lost its leadership. Nothing was changed.
@@ -86,17 +116,32 @@ impl Error {
             | Error::DuplicateKey
             | Error::InvalidSortOption
             | Error::EmptyWatchRange
+            | Error::InvalidMemberUrls
             | Error::RequestTooLarge => Code::InvalidArgument,
             Error::Compacted { .. } | Error::FutureRevision { .. } | Error::LeaseTtlTooLarge => {
                 Code::OutOfRange
             }
             Error::NoSpace | Error::TooManyRequests => Code::ResourceExhausted,
-            Error::LeaseNotFound => Code::NotFound,
-            Error::LeaseExists | Error::NotLeader { .. } => Code::FailedPrecondition,
+            Error::LeaseNotFound | Error::MemberNotFound => Code::NotFound,
+            Error::LeaseExists
+            | Error::NotLeader { .. }
+            | Error::MemberExists
+            | Error::PeerUrlExists
+            | Error::NotEnoughStarted
+            | Error::MemberNotLearner
+            | Error::LearnerNotReady
+            | Error::TooManyLearners
+            | Error::BadLeaderTransferee
+            | Error::NotForLearners
+            | Error::ClusterIdMismatch => Code::FailedPrecondition,
             Error::Fenced => Code::Aborted,
-            Error::NoLeader | Error::LeaderChanged | Error::Timeout | Error::Stopped => {
-                Code::Unavailable
-            }
+            Error::NoLeader
+            | Error::LeaderChanged
+            | Error::Timeout
+            | Error::TimeoutLeaderFailed
+            | Error::TimeoutConnectionLost
+            | Error::Unhealthy
+            | Error::Stopped => Code::Unavailable,
             Error::OutcomeUnknown(_) => Code::Unknown,
             Error::Storage(_) => Code::DataLoss,
         }
@@ -111,6 +156,9 @@ impl Error {
                 | Error::LeaderChanged
                 | Error::NotLeader { .. }
                 | Error::Timeout
+                | Error::TimeoutLeaderFailed
+                | Error::TimeoutConnectionLost
+                | Error::Unhealthy
                 | Error::Stopped
                 | Error::OutcomeUnknown(_)
                 | Error::Storage(_)

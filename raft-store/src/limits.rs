@@ -33,6 +33,13 @@ pub const LOG_SEGMENTS_PER_CHECKPOINT: usize = 4;
 /// Log entries kept behind a checkpoint for members that lag.
 pub const LOG_ENTRIES_KEPT: u64 = 16;
 
+/// Most learners that stay learners (etcd's `--max-learners` default).
+pub const MAX_LEARNERS: usize = 1;
+/// A member that was added as a voter becomes one when it lacks at most so many entries.
+pub const PROMOTION_LAG_ENTRIES: u64 = 1_000;
+/// How long a request may wait for agreement, beside two election timeouts (as etcd).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Events kept in memory for watchers that start slightly in the past: bytes of keys and values.
 pub const WATCH_RING_BYTES: usize = 4 * 1024 * 1024;
 /// Revisions kept in memory for watchers.

@@ -5,6 +5,7 @@
 mod compaction;
 mod leases;
 pub(crate) mod lessor;
+mod members;
 mod open;
 pub(crate) mod proposals;
 pub(crate) mod read_index;
@@ -207,13 +208,6 @@ impl Store {
         let leadership = *self.inner.leadership.borrow();
         let membership = metrics.membership_config.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
-        let members = membership.nodes().map(|(id, info)| Member {
-            id: *id,
-            name: info.name.clone(),
-            peer_urls: info.peer_urls.clone(),
-            client_urls: info.client_urls.clone(),
-            is_learner: !voters.contains(id),
-        });
         let identity = self.inner.data_dir.identity;
         let (db_size, db_size_in_use) = self.inner.engine.size();
         Status {
@@ -228,7 +222,7 @@ impl Store {
             compacted_revision: view.horizon.compacted,
             db_size,
             db_size_in_use,
-            members: members.collect(),
+            members: crate::raft::list_members(membership),
         }
     }
 

@@ -13,7 +13,9 @@ use openraft::{ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::membership::Change;
 use super::network::Network;
+use super::reconfigure::Reconfigure;
 use super::state_machine::StateMachine;
 use super::types::{MemberInfo, TypeConfig};
 use crate::config::{Config, OpenError};
@@ -21,7 +23,7 @@ use crate::log::LogStorage;
 use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
 use crate::store::read_index;
-use crate::{Error, Leadership, limits};
+use crate::{Error, Leadership, Member, limits};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -45,6 +47,7 @@ pub struct Parts {
 /// A running member.
 pub struct Node {
     pub raft: Raft,
+    reconfigure: Reconfigure,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -52,6 +55,7 @@ pub struct Node {
 impl Node {
     /// Starts the member's thread and returns once Raft runs (not yet led).
     pub async fn start(parts: Parts) -> Result<Self, OpenError> {
+        let reconfigure = Reconfigure::new(parts.member, parts.config.election_timeout);
         let (stop, stopped) = oneshot::channel();
         let (started, running) = oneshot::channel();
         let body = move || {
@@ -72,9 +76,15 @@ impl Node {
             .map_err(|_| OpenError::Raft("its thread has ended".to_owned()))??;
         Ok(Self {
             raft,
+            reconfigure,
             stop: Mutex::new(Some(stop)),
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// Changes the cluster's members; those after it.
+    pub async fn change_members(&self, change: &Change) -> Result<Vec<Member>, Error> {
+        self.reconfigure.change(&self.raft, change).await
     }
 
     /// Stops the member and waits until its thread has ended.
@@ -111,6 +121,7 @@ async fn run(
         name: parts.config.name.clone(),
         peer_urls: parts.config.peer_urls.clone(),
         client_urls: parts.config.client_urls.clone(),
+        ..Default::default()
     };
     let raft = match start_raft(&parts.config, parts.member, parts.log, parts.state_machine).await {
         Ok(raft) => raft,

@@ -33,9 +33,25 @@ pub fn log_id(term: u64, index: u64) -> LogId {
 /// What the cluster's configuration says of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberInfo {
+    /// Empty until the member has started for the first time.
     pub name: String,
     pub peer_urls: Vec<String>,
+    /// Empty until the member has started for the first time.
     pub client_urls: Vec<String>,
+    /// It was added as a voter: the leader promotes it once it has caught up.
+    #[serde(default)]
+    pub becomes_voter: bool,
+    /// Chosen when the member's data directory was made; 0 until the member has told it. Data that was wiped and
+    /// made anew has another.
+    #[serde(default)]
+    pub incarnation: u64,
+}
+
+impl MemberInfo {
+    /// Whether the member was ever started.
+    pub fn is_started(&self) -> bool {
+        !self.name.is_empty()
+    }
 }
 
 /// A batch of commands on its way through the log: shared, never copied.

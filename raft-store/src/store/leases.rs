@@ -87,7 +87,7 @@ impl Store {
         })
     }
 
-    fn check_leads(&self) -> Result<(), Error> {
+    pub(super) fn check_leads(&self) -> Result<(), Error> {
         let leadership = *self.inner.leadership.borrow();
         match leadership.leader {
             _ if leadership.is_leader => Ok(()),
