@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::ruleset::{Desired, TABLE, build};
-use super::text::{difference, full};
+use super::text::{Ruleset, difference, full};
 use super::{HostPort, ProxyConfig, ProxyError};
 use crate::network::{
     NetworkError, ServiceCache, TableWatch, apply_nft, check_tools, forget_udp_flows,
@@ -78,14 +78,13 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// One transaction from what there is to what is wanted. What is unknown or refused is replaced as a whole.
+    /// From what there is to what is wanted. What is unknown or refused is replaced as a whole.
     pub(super) async fn bring_to(&mut self, desired: Desired) -> Result<(), NetworkError> {
         let before = self.applied.take();
         match &before {
             Some(before) if before.ruleset == desired.ruleset => {}
             Some(before) => {
-                let change = difference(TABLE, &before.ruleset, &desired.ruleset);
-                if let Err(error) = apply_nft("xebec", &change).await {
+                if let Err(error) = change(&before.ruleset, &desired.ruleset).await {
                     tracing::warn!(%error, "replacing all service rules");
                     apply_nft("xebec", &full(TABLE, &desired.ruleset)).await?;
                 }
@@ -114,4 +113,11 @@ impl Kernel {
         self.applied = Some(desired);
         Ok(())
     }
+}
+
+async fn change(old: &Ruleset, new: &Ruleset) -> Result<(), NetworkError> {
+    for step in difference(TABLE, old, new) {
+        apply_nft("xebec", &step).await?;
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -227,6 +228,36 @@ fn cluster_ip_with_and_without_bridge_netfilter() {
         let (_, client) = ask(&bed.pods[0], "10.43.0.5:80").expect("answer");
         assert_eq!(client, pod_ip(0), "a pod is seen with its own address");
     }
+}
+
+/// New connections find an endpoint at every moment of a change: none falls between the old rules and the new.
+#[test]
+fn changing_endpoints_refuse_nobody() {
+    /// Each is a chance for a packet to be in the rules while they change.
+    const CHANGES: usize = 100;
+    let Some(bed) = Bed::new(false) else { return };
+    bed.serve(web(), &[0, 1, 2], Vec::new());
+    let done = Arc::new(AtomicBool::new(false));
+    let until = done.clone();
+    let client = move || {
+        let mut connections = 0;
+        while !until.load(Ordering::Relaxed) {
+            connect("10.43.0.5:80").map_err(|error| format!("{connections}: {error}"))?;
+            connections += 1;
+        }
+        Ok::<_, String>(connections)
+    };
+    let connections = std::thread::scope(|scope| {
+        let client = scope.spawn(|| bed.outside.run(client));
+        for change in 0..CHANGES {
+            let pods: &[usize] = if change % 2 == 0 { &[0, 1] } else { &[0, 1, 2] };
+            bed.serve(web(), pods, Vec::new());
+        }
+        done.store(true, Ordering::Relaxed);
+        client.join().expect("the client does not panic")
+    })
+    .expect("every connection is accepted");
+    assert!(connections > CHANGES, "{connections} connections");
 }
 
 #[test]

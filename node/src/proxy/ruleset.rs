@@ -119,11 +119,11 @@ impl Builder<'_> {
             ..
         } = self.config;
         let set = &mut self.desired.ruleset;
-        set.chain(
+        set.fixed_chain(
             "mark-masquerade",
             rules([format!("meta mark set meta mark or {MASQUERADE_MARK}")]),
         );
-        set.chain(
+        set.fixed_chain(
             "services",
             rules([
                 // From outside to a cluster IP: the answer must come back through this node.
@@ -167,7 +167,7 @@ impl Builder<'_> {
             ..
         } = self.config;
         let set = &mut self.desired.ruleset;
-        set.chain(
+        set.fixed_chain(
             "refuse",
             // A reset says the same as port unreachable to a TCP client, but is not subject to the ICMP rate limit.
             rules([
@@ -175,7 +175,7 @@ impl Builder<'_> {
                 "reject with icmp type port-unreachable".to_owned(),
             ]),
         );
-        set.chain(
+        set.fixed_chain(
             "no-endpoints",
             rules([
                 "ip daddr . meta l4proto . th dport @no-endpoint-ips goto refuse".to_owned(),
@@ -306,7 +306,7 @@ impl Builder<'_> {
                 rules
             }
         };
-        self.desired.ruleset.chain(&chain, rules);
+        let chain = self.desired.ruleset.chain(&chain, rules);
         format!("goto {chain}")
     }
 
@@ -332,7 +332,7 @@ impl Builder<'_> {
                 address.port()
             ),
         ]);
-        self.desired.ruleset.chain(&target, rules);
+        let target = self.desired.ruleset.chain(&target, rules);
         (remembered, target)
     }
 
@@ -357,7 +357,7 @@ impl Builder<'_> {
         } else {
             rules(["jump mark-masquerade".to_owned(), cluster.to_owned()])
         };
-        self.desired.ruleset.chain(&chain, rules);
+        let chain = self.desired.ruleset.chain(&chain, rules);
         format!("goto {chain}")
     }
 
@@ -379,7 +379,7 @@ impl Builder<'_> {
             .map(|range| format!("ip saddr {range} {entry}"))
             .collect();
         rules.push("drop".to_owned());
-        self.desired.ruleset.chain(&chain, rules);
+        let chain = self.desired.ruleset.chain(&chain, rules);
         format!("goto {chain}")
     }
 
@@ -396,7 +396,7 @@ impl Builder<'_> {
             "meta l4proto {protocol} dnat to {pod_ip}:{}",
             host_port.container_port
         );
-        self.desired.ruleset.chain(&chain, rules([rule]));
+        let chain = self.desired.ruleset.chain(&chain, rules([rule]));
         self.hairpins.insert(pod_ip);
         let verdict = format!("goto {chain}");
         match host_port.host_ip {

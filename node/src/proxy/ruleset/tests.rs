@@ -47,7 +47,7 @@ fn check(
 ) {
     let empty = build(&ServiceState::default(), &config(), &[]).ruleset;
     let desired = build(&state(spec, endpoints), &config(), host_ports).ruleset;
-    expect.assert_eq(&difference("T", &empty, &desired));
+    expect.assert_eq(&difference("T", &empty, &desired).concat());
 }
 
 #[test]
@@ -57,10 +57,10 @@ fn cluster_ip() {
         &[("10.42.0.2", "a"), ("10.42.1.2", "b")],
         &[],
         expect![[r#"
-            add chain T svc-4720f9d358-ns/web/tcp/80
-            add rule T svc-4720f9d358-ns/web/tcp/80 meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.1.2 . 8080 }
+            add chain T svc-4720f9d358-ns/web/tcp/80-44e7248a44
+            add rule T svc-4720f9d358-ns/web/tcp/80-44e7248a44 meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.1.2 . 8080 }
             add element T hairpins { 10.42.0.2 . 10.42.0.2 }
-            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80 }
+            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80-44e7248a44 }
         "#]],
     );
 }
@@ -102,21 +102,21 @@ fn load_balancer_with_local_policy_and_source_ranges() {
         &[("10.42.0.2", "a"), ("10.42.1.2", "b")],
         &[],
         expect![[r#"
-            add chain T ext-4720f9d358-ns/web/tcp/80
-            add chain T lb-4720f9d358-ns/web/tcp/80
-            add chain T local-4720f9d358-ns/web/tcp/80
-            add chain T svc-4720f9d358-ns/web/tcp/80
-            add rule T ext-4720f9d358-ns/web/tcp/80 ip saddr 10.42.0.0/16 goto svc-4720f9d358-ns/web/tcp/80
-            add rule T ext-4720f9d358-ns/web/tcp/80 fib saddr type local jump mark-masquerade
-            add rule T ext-4720f9d358-ns/web/tcp/80 fib saddr type local goto svc-4720f9d358-ns/web/tcp/80
-            add rule T ext-4720f9d358-ns/web/tcp/80 goto local-4720f9d358-ns/web/tcp/80
-            add rule T lb-4720f9d358-ns/web/tcp/80 ip saddr 192.0.2.0/24 goto ext-4720f9d358-ns/web/tcp/80
-            add rule T lb-4720f9d358-ns/web/tcp/80 drop
-            add rule T local-4720f9d358-ns/web/tcp/80 meta l4proto tcp dnat to numgen random mod 1 map { 0 : 10.42.0.2 . 8080 }
-            add rule T svc-4720f9d358-ns/web/tcp/80 meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.1.2 . 8080 }
+            add chain T ext-4720f9d358-ns/web/tcp/80-87dd9c072c
+            add chain T lb-4720f9d358-ns/web/tcp/80-ef8ffc3bbe
+            add chain T local-4720f9d358-ns/web/tcp/80-8f86d44355
+            add chain T svc-4720f9d358-ns/web/tcp/80-44e7248a44
+            add rule T ext-4720f9d358-ns/web/tcp/80-87dd9c072c ip saddr 10.42.0.0/16 goto svc-4720f9d358-ns/web/tcp/80-44e7248a44
+            add rule T ext-4720f9d358-ns/web/tcp/80-87dd9c072c fib saddr type local jump mark-masquerade
+            add rule T ext-4720f9d358-ns/web/tcp/80-87dd9c072c fib saddr type local goto svc-4720f9d358-ns/web/tcp/80-44e7248a44
+            add rule T ext-4720f9d358-ns/web/tcp/80-87dd9c072c goto local-4720f9d358-ns/web/tcp/80-8f86d44355
+            add rule T lb-4720f9d358-ns/web/tcp/80-ef8ffc3bbe ip saddr 192.0.2.0/24 goto ext-4720f9d358-ns/web/tcp/80-87dd9c072c
+            add rule T lb-4720f9d358-ns/web/tcp/80-ef8ffc3bbe drop
+            add rule T local-4720f9d358-ns/web/tcp/80-8f86d44355 meta l4proto tcp dnat to numgen random mod 1 map { 0 : 10.42.0.2 . 8080 }
+            add rule T svc-4720f9d358-ns/web/tcp/80-44e7248a44 meta l4proto tcp dnat to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.1.2 . 8080 }
             add element T hairpins { 10.42.0.2 . 10.42.0.2 }
-            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80, 192.0.2.80 . tcp . 80 : goto lb-4720f9d358-ns/web/tcp/80 }
-            add element T service-node-ports { tcp . 30080 : goto ext-4720f9d358-ns/web/tcp/80 }
+            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80-44e7248a44, 192.0.2.80 . tcp . 80 : goto lb-4720f9d358-ns/web/tcp/80-ef8ffc3bbe }
+            add element T service-node-ports { tcp . 30080 : goto ext-4720f9d358-ns/web/tcp/80-87dd9c072c }
         "#]],
     );
 }
@@ -130,18 +130,18 @@ fn session_affinity() {
         expect![[r#"
             add set T clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
             add set T clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 { type ipv4_addr; flags dynamic, timeout; timeout 10800s; }
-            add chain T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80
-            add chain T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80
-            add chain T svc-4720f9d358-ns/web/tcp/80
-            add rule T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 update @clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 { ip saddr }
-            add rule T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 meta l4proto tcp dnat to 10.42.0.2:8080
-            add rule T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 update @clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 { ip saddr }
-            add rule T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 meta l4proto tcp dnat to 10.42.1.2:8080
-            add rule T svc-4720f9d358-ns/web/tcp/80 ip saddr @clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 goto ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80
-            add rule T svc-4720f9d358-ns/web/tcp/80 ip saddr @clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 goto ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80
-            add rule T svc-4720f9d358-ns/web/tcp/80 numgen random mod 2 vmap { 0 : goto ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80, 1 : goto ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 }
+            add chain T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80-f9778c5036
+            add chain T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80-e641e8820f
+            add chain T svc-4720f9d358-ns/web/tcp/80-0b99c0be88
+            add rule T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80-f9778c5036 update @clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 { ip saddr }
+            add rule T ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80-f9778c5036 meta l4proto tcp dnat to 10.42.0.2:8080
+            add rule T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80-e641e8820f update @clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 { ip saddr }
+            add rule T ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80-e641e8820f meta l4proto tcp dnat to 10.42.1.2:8080
+            add rule T svc-4720f9d358-ns/web/tcp/80-0b99c0be88 ip saddr @clients10800s-4720f9d358-10.42.0.2/8080-ns/web/tcp/80 goto ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80-f9778c5036
+            add rule T svc-4720f9d358-ns/web/tcp/80-0b99c0be88 ip saddr @clients10800s-4720f9d358-10.42.1.2/8080-ns/web/tcp/80 goto ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80-e641e8820f
+            add rule T svc-4720f9d358-ns/web/tcp/80-0b99c0be88 numgen random mod 2 vmap { 0 : goto ep-4720f9d358-10.42.0.2/8080-ns/web/tcp/80-f9778c5036, 1 : goto ep-4720f9d358-10.42.1.2/8080-ns/web/tcp/80-e641e8820f }
             add element T hairpins { 10.42.0.2 . 10.42.0.2 }
-            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80 }
+            add element T service-ips { 10.43.0.5 . tcp . 80 : goto svc-4720f9d358-ns/web/tcp/80-0b99c0be88 }
         "#]],
     );
 }
@@ -161,11 +161,11 @@ fn host_ports() {
         &[],
         &[host_port(None), host_port(Some("127.0.0.1"))],
         expect![[r#"
-            add chain T host-tcp/8080-10.42.0.9/80
-            add rule T host-tcp/8080-10.42.0.9/80 meta l4proto tcp dnat to 10.42.0.9:80
+            add chain T host-tcp/8080-10.42.0.9/80-0669f50396
+            add rule T host-tcp/8080-10.42.0.9/80-0669f50396 meta l4proto tcp dnat to 10.42.0.9:80
             add element T hairpins { 10.42.0.9 . 10.42.0.9 }
-            add element T host-ports { tcp . 8080 : goto host-tcp/8080-10.42.0.9/80 }
-            add element T service-ips { 127.0.0.1 . tcp . 8080 : goto host-tcp/8080-10.42.0.9/80 }
+            add element T host-ports { tcp . 8080 : goto host-tcp/8080-10.42.0.9/80-0669f50396 }
+            add element T service-ips { 127.0.0.1 . tcp . 8080 : goto host-tcp/8080-10.42.0.9/80-0669f50396 }
         "#]],
     );
 }
