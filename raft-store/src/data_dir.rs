@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::config::OpenError;
@@ -15,21 +16,47 @@ const IDENTITY_NEW: &str = "store.json.new";
 const LOCK: &str = "LOCK";
 const LOG: &str = "log";
 const STATE: &str = "state";
+const SNAPSHOTS: &str = "snap";
 
-/// Who the member is: fixed when the directory is made.
+/// Who the member is, and which of its directories count: one file, replaced as a whole, so that a state that was
+/// taken over or a cluster founded anew is there completely or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     pub format: u32,
     pub cluster_id: u64,
     pub member_id: u64,
+    /// The state lies in `state`, or in `state.N` once it was replaced N times.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    state_generation: u64,
+    /// Likewise the log.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    log_generation: u64,
+}
+
+impl Identity {
+    pub fn new(cluster_id: u64, member_id: u64) -> Self {
+        Self {
+            format: FORMAT,
+            cluster_id,
+            member_id,
+            state_generation: 0,
+            log_generation: 0,
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A directory that this process owns; the lock goes with it.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
+    /// Who the member was when the directory was opened.
     pub identity: Identity,
+    current: Mutex<Identity>,
     _lock: File,
 }
 
@@ -65,11 +92,7 @@ impl DataDir {
             Some(identity) => identity,
             None => {
                 let (cluster_id, member_id) = new_identity();
-                let identity = Identity {
-                    format: FORMAT,
-                    cluster_id,
-                    member_id,
-                };
+                let identity = Identity::new(cluster_id, member_id);
                 write_identity(path, &identity).map_err(failed)?;
                 identity
             }
@@ -83,20 +106,104 @@ impl DataDir {
                 expected,
             });
         }
+        sweep(path, &identity).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
             identity,
+            current: Mutex::new(identity),
             _lock: lock,
         })
     }
 
+    #[allow(dead_code)]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub fn log(&self) -> PathBuf {
-        self.path.join(LOG)
+        generation(&self.path, LOG, self.current.lock().log_generation)
     }
 
     pub fn state(&self) -> PathBuf {
-        self.path.join(STATE)
+        generation(&self.path, STATE, self.current.lock().state_generation)
     }
+
+    /// Where snapshots of other members are taken in.
+    #[allow(dead_code)]
+    pub fn snapshots(&self) -> PathBuf {
+        self.path.join(SNAPSHOTS)
+    }
+
+    /// A directory that does not exist, for a state that may take the place of the present one.
+    pub fn next_state(&self) -> io::Result<PathBuf> {
+        absent(generation(
+            &self.path,
+            STATE,
+            self.current.lock().state_generation + 1,
+        ))
+    }
+
+    /// From now on the state in [`DataDir::next_state`], which is durable, is this member's. On an error the old one
+    /// still is, or nobody knows: the process must not go on.
+    pub fn adopt_state(&self) -> io::Result<()> {
+        let mut current = self.current.lock();
+        let mut next = *current;
+        next.state_generation += 1;
+        write_identity(&self.path, &next)?;
+        *current = next;
+        Ok(())
+    }
+
+    /// Makes the directory another member's: with the state in [`DataDir::next_state`], which is durable, and with
+    /// an empty log. To be called before the log is opened; open the directory again afterwards.
+    #[allow(dead_code)]
+    pub fn adopt_identity(self, cluster_id: u64, member_id: u64) -> io::Result<()> {
+        let mut next = *self.current.lock();
+        next.cluster_id = cluster_id;
+        next.member_id = member_id;
+        next.state_generation += 1;
+        next.log_generation += 1;
+        absent(generation(&self.path, LOG, next.log_generation))?;
+        write_identity(&self.path, &next)
+    }
+}
+
+fn generation(path: &Path, name: &str, generation: u64) -> PathBuf {
+    match generation {
+        0 => path.join(name),
+        _ => path.join(format!("{name}.{generation}")),
+    }
+}
+
+/// Which generation of `name` an entry of the directory is.
+fn parse_generation(entry: &str, name: &str) -> Option<u64> {
+    match entry.strip_prefix(name)? {
+        "" => Some(0),
+        rest => rest.strip_prefix('.')?.parse().ok(),
+    }
+}
+
+fn absent(path: PathBuf) -> io::Result<PathBuf> {
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(path),
+    }
+}
+
+/// Removes what was replaced, or did not come to replace anything.
+fn sweep(path: &Path, identity: &Identity) -> io::Result<()> {
+    absent(path.join(SNAPSHOTS))?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let outlived = |part, current| {
+            parse_generation(&name, part).is_some_and(|generation| generation != current)
+        };
+        if outlived(STATE, identity.state_generation) || outlived(LOG, identity.log_generation) {
+            absent(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a directory that holds something else, before anything is written into it.
@@ -111,7 +218,12 @@ fn check_entries(path: &Path) -> Result<(), OpenError> {
             .file_name()
             .to_string_lossy()
             .into_owned();
-        if ![IDENTITY, IDENTITY_NEW, LOCK, LOG, STATE, "lost+found"].contains(&name.as_str()) {
+        let known =
+            [IDENTITY, IDENTITY_NEW, LOCK, SNAPSHOTS, "lost+found"].contains(&name.as_str());
+        let part = [LOG, STATE]
+            .iter()
+            .any(|part| parse_generation(&name, part).is_some());
+        if !known && !part {
             return Err(OpenError::NotAStore {
                 path: path.to_owned(),
                 entry: name,
@@ -121,20 +233,33 @@ fn check_entries(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// The name of a log or state that lies there.
+fn parts(path: &Path) -> io::Result<Option<String>> {
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let is = |part| parse_generation(&name, part).is_some();
+        if is(LOG) || is(STATE) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 fn read_identity(path: &Path) -> Result<Option<Identity>, OpenError> {
     let raw = match fs::read(path.join(IDENTITY)) {
         Ok(raw) => raw,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // Without its identity, what lies there must not be taken for a new member's.
-            for part in [LOG, STATE] {
-                if path.join(part).exists() {
-                    return Err(OpenError::NotAStore {
-                        path: path.to_owned(),
-                        entry: part.to_owned(),
-                    });
-                }
-            }
-            return Ok(None);
+            return match parts(path).map_err(|source| OpenError::DataDir {
+                path: path.to_owned(),
+                source,
+            })? {
+                Some(entry) => Err(OpenError::NotAStore {
+                    path: path.to_owned(),
+                    entry,
+                }),
+                None => Ok(None),
+            };
         }
         Err(source) => {
             return Err(OpenError::DataDir {
@@ -176,6 +301,40 @@ mod tests {
 
     fn open(path: &Path, expected: Option<u64>) -> Result<DataDir, String> {
         DataDir::open(path, expected, || (7, 8)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_was_replaced_goes_and_what_was_not_adopted_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        let make = |name: &str| fs::create_dir(path.join(name)).unwrap();
+        let first = open(path, None).unwrap();
+        make("log");
+        make("state");
+        assert_eq!(first.state(), path.join("state"));
+        assert_eq!(first.next_state().unwrap(), path.join("state.1"));
+        make("state.1");
+        drop(first);
+        let again = open(path, None).unwrap();
+        assert!(!path.join("state.1").exists(), "it was never adopted");
+        make("state.1");
+        again.adopt_state().unwrap();
+        assert_eq!(again.state(), path.join("state.1"));
+        drop(again);
+        let third = open(path, None).unwrap();
+        assert_eq!(
+            (third.state(), path.join("state").exists()),
+            (path.join("state.1"), false)
+        );
+        make("state.2");
+        third.adopt_identity(70, 80).unwrap();
+        let fourth = open(path, Some(70)).unwrap();
+        assert_eq!(fourth.identity.member_id, 80);
+        assert_eq!(
+            (fourth.state(), fourth.log()),
+            (path.join("state.2"), path.join("log.1"))
+        );
+        assert!(!path.join("log").exists());
     }
 
     #[test]

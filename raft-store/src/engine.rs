@@ -3,8 +3,9 @@
 //! All families flush together, so that after a crash they are of one moment: that of the applied index among them.
 //! Must not know revisions or Raft.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rocksdb::{
@@ -21,6 +22,26 @@ use crate::mvcc::engine::{EngineError, Family, Read, Step, Visit, WriteSet};
 pub struct Engine {
     db: DB,
     write_options: WriteOptions,
+    block_cache_bytes: usize,
+    // After the database: its directory goes once it is closed.
+    directory: Directory,
+}
+
+/// Where the database lies.
+struct Directory {
+    path: PathBuf,
+    /// Another took its place.
+    retired: AtomicBool,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.retired.load(Ordering::SeqCst)
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "a replaced state was not removed; the next start will");
+        }
+    }
 }
 
 type DbSnapshot<'a> = SnapshotWithThreadMode<'a, DB>;
@@ -61,7 +82,31 @@ impl Engine {
         let db = DB::open_cf_descriptors(&options, path, families).map_err(failed)?;
         let mut write_options = WriteOptions::default();
         write_options.disable_wal(true);
-        Ok(Self { db, write_options })
+        Ok(Self {
+            db,
+            write_options,
+            block_cache_bytes,
+            directory: Directory {
+                path: path.to_owned(),
+                retired: AtomicBool::new(false),
+            },
+        })
+    }
+
+    /// The size of the block cache it was opened with.
+    pub fn block_cache_bytes(&self) -> usize {
+        self.block_cache_bytes
+    }
+
+    /// Another database took this one's place: its files go when the last view of it does.
+    pub fn retire(&self) {
+        self.directory.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes a durable copy in the absent directory `to`, by links where the file system has them.
+    pub fn copy_to(&self, to: &Path) -> Result<(), EngineError> {
+        let checkpoint = rocksdb::checkpoint::Checkpoint::new(&self.db).map_err(failed)?;
+        checkpoint.create_checkpoint(to).map_err(failed)
     }
 
     fn family(&self, family: Family) -> &ColumnFamily {
@@ -128,6 +173,40 @@ impl Engine {
         let files: u64 = sum("rocksdb.total-sst-files-size");
         let live: u64 = sum("rocksdb.estimate-live-data-size");
         (files + memory, (live + memory).min(files + memory))
+    }
+}
+
+/// Rows written in batches of bounded size: for a database that nobody uses yet.
+pub struct Bulk<'a> {
+    engine: &'a Engine,
+    batch: WriteBatch,
+}
+
+impl<'a> Bulk<'a> {
+    pub fn new(engine: &'a Engine) -> Self {
+        Self {
+            engine,
+            batch: WriteBatch::default(),
+        }
+    }
+
+    pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<(), EngineError> {
+        self.batch.put_cf(self.engine.family(family), key, value);
+        if self.batch.size_in_bytes() >= limits::BULK_BATCH_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), EngineError> {
+        let batch = std::mem::take(&mut self.batch);
+        let written = self.engine.db.write_opt(batch, &self.engine.write_options);
+        written.map_err(failed)
+    }
+
+    /// Writes what is left. Nothing is durable before a flush.
+    pub fn finish(mut self) -> Result<(), EngineError> {
+        self.write()
     }
 }
 
@@ -216,6 +295,19 @@ impl Snapshot {
     /// A view of this moment.
     pub fn take(engine: &Arc<Engine>) -> Self {
         Snapshot::new(engine.clone(), |engine| engine.db.snapshot())
+    }
+
+    /// The database that this is a view of.
+    pub fn engine(&self) -> &Arc<Engine> {
+        self.borrow_owner()
+    }
+
+    /// Visits all rows of a family once, past the cache.
+    pub fn scan_all(&self, family: Family, visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        let mut options = self.options();
+        options.fill_cache(false);
+        options.set_readahead_size(limits::SCAN_READAHEAD_BYTES);
+        scan(self.engine(), options, family, &[], None, visit)
     }
 
     fn options(&self) -> ReadOptions {

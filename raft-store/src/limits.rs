@@ -59,6 +59,17 @@ pub const BLOCK_CACHE_BYTES: usize = 12 * 1024 * 1024;
 /// RocksDB write buffer per column family, bytes.
 pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
+/// A block of a snapshot ends after the row with which it passes this size, bytes.
+pub const SNAPSHOT_BLOCK_BYTES: usize = 128 * 1024;
+/// Blocks of a snapshot that are read ahead of its receiver.
+pub const SNAPSHOT_BLOCKS_AHEAD: usize = 4;
+/// Time for which a snapshot that a member takes in keeps the log behind it from being purged.
+pub const SNAPSHOT_HOLDS_LOG: Duration = Duration::from_secs(600);
+/// Rows written at once when a database is built from a snapshot, bytes.
+pub const BULK_BATCH_BYTES: usize = 1024 * 1024;
+/// Read ahead by a scan over a whole column family, bytes.
+pub const SCAN_READAHEAD_BYTES: usize = 512 * 1024;
+
 /// Default time between a leader's heartbeats (etcd's default).
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Default election timeout (etcd's default).

@@ -6,10 +6,19 @@ mod membership;
 mod network;
 mod node;
 mod reconfigure;
+// Parts of it only the transport between members uses.
+#[allow(dead_code)]
+mod snapshot;
+#[cfg(test)]
+mod snapshot_test;
 mod state_machine;
 mod types;
 
 pub use membership::{Change, check_urls, list as list_members};
 pub use node::{Node, Parts};
-pub use state_machine::{Applied, Outputs, StateMachine};
-pub use types::{Entry, LogId, Membership, Payload, Proposal, TypeConfig, Vote, log_id};
+#[allow(unused_imports)]
+pub use snapshot::StateSnapshot;
+pub use state_machine::{Applied, Outputs, StateMachine, load_applied};
+pub use types::{
+    Entry, LogId, Membership, Payload, Proposal, StoredMembership, TypeConfig, Vote, log_id,
+};

@@ -18,9 +18,10 @@ use tokio::sync::watch::Receiver;
 
 use crate::command::{Command, Outcome, size_hint};
 use crate::data_dir::DataDir;
-use crate::engine::Engine;
+use crate::mvcc::engine::EngineError;
 use crate::mvcc::{hash, range, txn, validate};
 use crate::raft::{Applied, Node};
+use crate::snapshot::Source;
 use crate::watch::Hub;
 use crate::*;
 use lessor::Lessor;
@@ -36,7 +37,6 @@ pub struct Store {
 struct Inner {
     node: Node,
     view: Arc<ArcSwap<Applied>>,
-    engine: Arc<Engine>,
     proposals: Arc<Proposals>,
     read_index: ReadIndex,
     hub: Arc<Hub>,
@@ -45,7 +45,7 @@ struct Inner {
     cleaned: Receiver<i64>,
     metrics: Metrics,
     config: Config,
-    data_dir: DataDir,
+    data_dir: Arc<DataDir>,
 }
 
 impl fmt::Debug for Store {
@@ -201,6 +201,22 @@ impl Store {
         Ok(hash.await.map_err(|_| Error::Stopped)??)
     }
 
+    /// This member's whole state as it is now, as one stream. The store goes on meanwhile.
+    pub async fn snapshot(&self) -> Result<SnapshotStream, Error> {
+        let failed = |error: EngineError| Error::Storage(error.to_string());
+        let (identity, view) = (self.inner.data_dir.identity, self.inner.view.load_full());
+        let revision = view.horizon.revision;
+        let source = Source::new(identity.cluster_id, identity.member_id, view).map_err(failed)?;
+        let source = Arc::new(source.ok_or(Error::NoLeader)?);
+        let sized = source.clone();
+        let size = tokio::task::spawn_blocking(move || sized.size()).await;
+        Ok(SnapshotStream {
+            size: size.map_err(|_| Error::Stopped)?.map_err(failed)?,
+            revision,
+            blocks: source.stream(0),
+        })
+    }
+
     pub fn status(&self) -> Status {
         let view = self.inner.view.load();
         let metrics = self.inner.node.raft.metrics();
@@ -209,7 +225,7 @@ impl Store {
         let membership = metrics.membership_config.membership();
         let voters: Vec<u64> = membership.voter_ids().collect();
         let identity = self.inner.data_dir.identity;
-        let (db_size, db_size_in_use) = self.inner.engine.size();
+        let (db_size, db_size_in_use) = view.snapshot.engine().size();
         Status {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
@@ -235,7 +251,7 @@ impl Store {
     pub async fn shutdown(&self) {
         self.inner.hub.close();
         self.inner.node.stop().await;
-        let engine = self.inner.engine.clone();
+        let engine = self.inner.view.load().snapshot.engine().clone();
         // Spares the next start the replay.
         match tokio::task::spawn_blocking(move || engine.flush()).await {
             Ok(Ok(())) => {}
@@ -244,5 +260,14 @@ impl Store {
                 "the state was not flushed; the next start replays the log"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    pub(crate) fn raft(
+        &self,
+    ) -> openraft::Raft<crate::raft::TypeConfig, crate::raft::StateMachine> {
+        self.inner.node.raft.clone()
     }
 }

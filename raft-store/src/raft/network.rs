@@ -8,7 +8,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 
-use super::state_machine::StateSnapshot;
+use super::snapshot::StateSnapshot;
 use super::types::{MemberInfo, TypeConfig, Vote};
 
 type C = TypeConfig;

@@ -6,24 +6,25 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use futures::{Stream, StreamExt};
 use openraft::OptionalSend;
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::snapshot::{Kept, RaftSnapshot, SnapshotBuilder, SnapshotMeta, StateSnapshot, meta_of};
 use super::types::{LogId, Payload, StoredMembership, TypeConfig};
 use crate::Error;
 use crate::codec::{Reader, put_u64};
 use crate::command::{Batch, Outcome};
+use crate::data_dir::DataDir;
 use crate::engine::{Engine, Snapshot};
 use crate::metrics::Metrics;
 use crate::mvcc::Horizon;
 use crate::mvcc::apply::{Effects, Mvcc};
 use crate::mvcc::engine::{EngineError, Family, Read, WriteSet};
+use crate::snapshot::{self, Received, Source};
 use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
 use crate::watch::Hub;
-
-type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
-type RaftSnapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, StateSnapshot>;
 
 const APPLIED: &[u8] = b"raft-applied";
 const MEMBERSHIP: &[u8] = b"raft-membership";
@@ -53,8 +54,10 @@ pub struct StateMachine {
     writes: WriteSet,
     applied: Option<LogId>,
     membership: StoredMembership,
-    /// What is known to be durable.
-    durable: Arc<parking_lot::Mutex<Option<SnapshotMeta>>>,
+    kept: Arc<Mutex<Kept>>,
+    data_dir: Arc<DataDir>,
+    /// Something was applied since the start: the view tells what the state is.
+    runs: bool,
     outputs: Outputs,
     metrics: Metrics,
 }
@@ -64,6 +67,7 @@ impl StateMachine {
     pub fn load(
         engine: Arc<Engine>,
         mvcc: Mvcc,
+        data_dir: Arc<DataDir>,
         outputs: Outputs,
         metrics: Metrics,
     ) -> Result<Self, EngineError> {
@@ -79,7 +83,12 @@ impl StateMachine {
             writes: WriteSet::default(),
             applied,
             membership,
-            durable: Arc::new(parking_lot::Mutex::new(durable)),
+            kept: Arc::new(Mutex::new(Kept {
+                durable,
+                sending: None,
+            })),
+            data_dir,
+            runs: false,
             outputs,
             metrics,
         })
@@ -96,8 +105,7 @@ impl StateMachine {
             Payload::Blank => {}
             Payload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(log_id), membership);
-                let raw = serde_json::to_vec(&self.membership).expect("a membership is JSON");
-                self.writes.put(Family::Meta, MEMBERSHIP, raw);
+                save_membership(&mut self.writes, &self.membership);
             }
             Payload::Normal(proposal) => {
                 let mut batch = proposal.into_batch();
@@ -129,11 +137,9 @@ impl StateMachine {
             return Ok(());
         };
         self.mvcc.save(&mut self.writes);
-        let mut raw = Vec::with_capacity(16);
-        put_u64(&mut raw, applied.leader_id.term);
-        put_u64(&mut raw, applied.index);
-        self.writes.put(Family::Meta, APPLIED, raw);
+        save_log_id(&mut self.writes, applied);
         self.engine.commit(&mut self.writes)?;
+        self.runs = true;
         let horizon = self.mvcc.horizon;
         let snapshot = Snapshot::take(&self.engine);
         self.outputs.view.store(Arc::new(Applied {
@@ -158,7 +164,27 @@ impl StateMachine {
     }
 }
 
-fn load_applied(view: &dyn Read) -> Result<(Option<LogId>, StoredMembership), EngineError> {
+fn save_log_id(writes: &mut WriteSet, applied: LogId) {
+    let mut raw = Vec::with_capacity(16);
+    put_u64(&mut raw, applied.leader_id.term);
+    put_u64(&mut raw, applied.index);
+    writes.put(Family::Meta, APPLIED, raw);
+}
+
+fn save_membership(writes: &mut WriteSet, membership: &StoredMembership) {
+    let raw = serde_json::to_vec(membership).expect("a membership is JSON");
+    writes.put(Family::Meta, MEMBERSHIP, raw);
+}
+
+/// Writes which entry the state holds, and which members the cluster has.
+#[allow(dead_code)]
+pub fn save_applied(writes: &mut WriteSet, applied: LogId, membership: &StoredMembership) {
+    save_log_id(writes, applied);
+    save_membership(writes, membership);
+}
+
+/// The last entry that the state holds, and the members that the cluster has.
+pub fn load_applied(view: &dyn Read) -> Result<(Option<LogId>, StoredMembership), EngineError> {
     let damaged = || EngineError::damaged(Family::Meta);
     let applied = match view.get(Family::Meta, APPLIED)? {
         None => None,
@@ -211,60 +237,111 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         Ok(())
     }
 
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        if !force && self.kept.lock().holds_log() {
+            tracing::debug!("a member takes in a snapshot: the log is not purged now");
+            return None;
+        }
+        Some(self.get_snapshot_builder().await)
+    }
+
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let meta = SnapshotMeta {
-            last_log_id: self.applied,
-            last_membership: self.membership.clone(),
-        };
         SnapshotBuilder {
             engine: self.engine.clone(),
-            meta,
-            durable: self.durable.clone(),
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+            kept: self.kept.clone(),
         }
     }
 
     async fn install_snapshot(
         &mut self,
-        _: &SnapshotMeta,
-        _: StateSnapshot,
+        meta: &SnapshotMeta,
+        snapshot: StateSnapshot,
     ) -> Result<(), io::Error> {
-        Err(io::Error::other(
-            "taking over another member's state is not supported by this version",
-        ))
+        match snapshot {
+            StateSnapshot::Received(received) => self.install(meta, received).await,
+            // What is this member's own or durable here is its state already.
+            StateSnapshot::Own(_) | StateSnapshot::Durable => Ok(()),
+        }
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
-        let durable = self.durable.lock().clone();
-        Ok(durable.map(|meta| RaftSnapshot {
-            meta,
-            snapshot: StateSnapshot {},
+        if !self.runs {
+            let durable = self.kept.lock().durable.clone();
+            return Ok(durable.map(|meta| RaftSnapshot {
+                meta,
+                snapshot: StateSnapshot::Durable,
+            }));
+        }
+        let kept = self.kept.lock().sending.clone();
+        let source = match kept {
+            Some(source) => Some(source),
+            None => {
+                let identity = self.data_dir.identity;
+                let view = self.outputs.view.load_full();
+                let source = Source::new(identity.cluster_id, identity.member_id, view);
+                source.map_err(io::Error::other)?.map(Arc::new)
+            }
+        };
+        self.kept.lock().sending.clone_from(&source);
+        Ok(source.map(|source| RaftSnapshot {
+            meta: meta_of(&source.header),
+            snapshot: StateSnapshot::Own(source),
         }))
     }
 }
 
-/// A durable state of this member. Its rows stay in RocksDB; a copy for another member is made when one asks.
-#[derive(Debug)]
-pub struct StateSnapshot {}
+impl StateMachine {
+    /// Takes over a received state: built beside the present one, then put in its place by one renamed file. Readers
+    /// and watchers keep the view that they have; the next one that they load is of the new state.
+    async fn install(&mut self, meta: &SnapshotMeta, received: Received) -> Result<(), io::Error> {
+        let to = self.data_dir.next_state()?;
+        let cache = self.engine.block_cache_bytes();
+        let built = tokio::task::spawn_blocking(move || {
+            snapshot::load(&received.path, false, &to, cache).map(|(engine, _)| engine)
+        });
+        let engine = Arc::new(built.await?.map_err(io::Error::other)?);
+        let (applied, membership) = load_applied(&*engine).map_err(io::Error::other)?;
+        if applied != meta.last_log_id {
+            return Err(io::Error::other(
+                "the snapshot is of another log id than was said",
+            ));
+        }
+        let mvcc = Mvcc::load(&*engine).map_err(io::Error::other)?;
+        self.data_dir.adopt_state()?;
+        tracing::info!(
+            revision = mvcc.horizon.revision,
+            index = applied.map(|id| id.index),
+            "took over the state of another member"
+        );
+        *self.kept.lock() = Kept {
+            durable: Some(meta.clone()),
+            sending: None,
+        };
+        self.mvcc = mvcc;
+        self.applied = applied;
+        self.membership = membership;
+        std::mem::replace(&mut self.engine, engine).retire();
+        self.tell_of_new_state();
+        Ok(())
+    }
 
-/// Makes the state durable, so that the log before it may go.
-pub struct SnapshotBuilder {
-    engine: Arc<Engine>,
-    meta: SnapshotMeta,
-    durable: Arc<parking_lot::Mutex<Option<SnapshotMeta>>>,
-}
-
-impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
-    type SnapshotData = StateSnapshot;
-
-    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
-        let engine = self.engine.clone();
-        tokio::task::spawn_blocking(move || engine.flush())
-            .await?
-            .map_err(io::Error::other)?;
-        *self.durable.lock() = Some(self.meta.clone());
-        Ok(RaftSnapshot {
-            meta: self.meta.clone(),
-            snapshot: StateSnapshot {},
-        })
+    fn tell_of_new_state(&mut self) {
+        self.runs = true;
+        let horizon = self.mvcc.horizon;
+        self.outputs.view.store(Arc::new(Applied {
+            horizon,
+            log_id: self.applied,
+            snapshot: Snapshot::take(&self.engine),
+        }));
+        self.outputs.lessor.reset(&self.mvcc.leases);
+        self.outputs.hub.jump(horizon);
+        self.outputs.compacted.send_replace(horizon.compacted);
+        // Answers come from apply, and what the snapshot holds is not applied one by one.
+        self.outputs.proposals.outcome_unknown();
+        if let Some(applied) = self.applied {
+            self.outputs.term.send_replace(applied.leader_id.term);
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::engine::Engine;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::mvcc::compact::{self, Cleaned};
@@ -14,7 +13,6 @@ use crate::raft::Applied;
 
 /// Cleans up behind the floor until the store stops; tells how far it came.
 pub async fn clean(
-    engine: Arc<Engine>,
     view: Arc<ArcSwap<Applied>>,
     mut floor: watch::Receiver<i64>,
     cleaned: watch::Sender<i64>,
@@ -23,8 +21,8 @@ pub async fn clean(
     loop {
         let target = *floor.borrow_and_update();
         metrics.compacted_revision.set(target);
-        let (engine, view) = (engine.clone(), view.clone());
-        match tokio::task::spawn_blocking(move || clean_to(&engine, &view, target)).await {
+        let view = view.clone();
+        match tokio::task::spawn_blocking(move || clean_to(&view, target)).await {
             Ok(Ok(())) => drop(cleaned.send_replace(target)),
             Ok(Err(error)) => tracing::error!(%error, "cleaning up after a compaction failed"),
             Err(_) => return,
@@ -35,11 +33,18 @@ pub async fn clean(
     }
 }
 
-fn clean_to(engine: &Engine, view: &ArcSwap<Applied>, floor: i64) -> Result<(), EngineError> {
-    let mut at = Cleaned::load(engine)?;
+fn clean_to(view: &ArcSwap<Applied>, floor: i64) -> Result<(), EngineError> {
     let mut writes = WriteSet::default();
+    let mut engine = view.load().snapshot.engine().clone();
+    let mut at = Cleaned::load(&*engine)?;
     while !at.has_reached(floor) {
         let view = view.load_full();
+        // The state may have been replaced by another, which has been cleaned up as far as it says.
+        if !Arc::ptr_eq(&engine, view.snapshot.engine()) {
+            engine = view.snapshot.engine().clone();
+            at = Cleaned::load(&*engine)?;
+            continue;
+        }
         at = compact::step(
             &view.snapshot,
             at,

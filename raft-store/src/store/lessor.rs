@@ -162,6 +162,18 @@ impl Lessor {
         self.deadlines.lock().leases.keys().copied().collect()
     }
 
+    /// The state was replaced: these are its leases and their granted times, in seconds.
+    pub fn reset(&self, leases: &BTreeMap<i64, i64>) {
+        let mut fresh = Deadlines::default();
+        let now = Instant::now();
+        for (id, ttl) in leases {
+            fresh.grant(*id, seconds(*ttl), now);
+        }
+        *self.deadlines.lock() = fresh;
+        self.metrics.leases.set(leases.len() as i64);
+        self.changed.notify_one();
+    }
+
     /// Learns which leases came and went; called by apply, before anyone is answered.
     pub fn take_in(&self, effects: Vec<LeaseEffect>) {
         if effects.is_empty() {

@@ -23,7 +23,7 @@ use crate::{Config, Leadership, Metrics, OpenError};
 
 pub async fn open(config: Config) -> Result<Store, OpenError> {
     let metrics = Metrics::default();
-    let data_dir = open_data_dir(&config)?;
+    let data_dir = Arc::new(open_data_dir(&config)?);
     let engine = open_engine(&config, &data_dir).await?;
     let mvcc = Mvcc::load(&*engine).map_err(state)?;
     let shared = Shared::new(
@@ -48,7 +48,8 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
     let led = leadership.subscribe();
     let outputs = shared.outputs(term, compacted);
     let state_machine =
-        StateMachine::load(engine.clone(), mvcc, outputs, metrics.clone()).map_err(state)?;
+        StateMachine::load(engine, mvcc, data_dir.clone(), outputs, metrics.clone())
+            .map_err(state)?;
     let parts = Parts {
         config: config.clone(),
         member: data_dir.identity.member_id,
@@ -64,7 +65,7 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         checkpoint_due,
     };
     let node = Node::start(parts).await?;
-    let cleaned = shared.start_background(&engine, floor, &metrics);
+    let cleaned = shared.start_background(floor, &metrics);
     await_lead(led.clone()).await?;
     let Shared {
         view,
@@ -75,7 +76,6 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
     let inner = Inner {
         node,
         view,
-        engine,
         proposals,
         read_index,
         hub,
@@ -132,14 +132,12 @@ impl Shared {
     /// Starts cleaning and dispatch; returns how far cleaning has come.
     fn start_background(
         &self,
-        engine: &Arc<Engine>,
         floor: watch::Receiver<i64>,
         metrics: &Metrics,
     ) -> watch::Receiver<i64> {
         let cleaned = watch::Sender::new(0);
         let receiver = cleaned.subscribe();
         tokio::spawn(compaction::clean(
-            engine.clone(),
             self.view.clone(),
             floor,
             cleaned,

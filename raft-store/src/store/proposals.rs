@@ -134,6 +134,15 @@ impl Proposals {
         in_flight.remove(at)
     }
 
+    /// The state was replaced by another member's: whether what is under way is in it cannot be told.
+    pub fn outcome_unknown(&self) {
+        let sequences: Vec<u64> = self.in_flight.lock().iter().map(|b| b.sequence).collect();
+        let error = Error::OutcomeUnknown("this member took over another's state".to_owned());
+        for sequence in sequences {
+            self.fail(sequence, &error);
+        }
+    }
+
     fn fail(&self, sequence: u64, error: &Error) {
         let Some(batch) = self.remove(sequence) else {
             return;

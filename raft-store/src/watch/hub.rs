@@ -63,6 +63,15 @@ impl Hub {
         self.published.notify_one();
     }
 
+    /// The state was replaced by one at `horizon`: all watchers read what they miss from its history. Called after
+    /// the view shows it.
+    pub fn jump(&self, horizon: Horizon) {
+        self.metrics.revision.set(horizon.revision);
+        self.ring.lock().restart(horizon.revision);
+        self.applied.send_replace(horizon.revision);
+        self.published.notify_one();
+    }
+
     /// Hands out events until the hub is closed.
     pub async fn dispatch(&self) {
         loop {

@@ -35,6 +35,13 @@ impl Ring {
         }
     }
 
+    /// Forgets everything up to `revision`.
+    pub fn restart(&mut self, revision: i64) {
+        self.revisions.clear();
+        self.bytes = 0;
+        self.complete_from = revision + 1;
+    }
+
     /// Takes in the events of newly applied revisions.
     pub fn push(&mut self, events: Vec<Arc<Event>>) {
         for events in events.chunk_by(|a, b| a.kv.mod_revision == b.kv.mod_revision) {
