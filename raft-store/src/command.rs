@@ -14,9 +14,22 @@ pub enum Command {
     Put(PutRequest),
     DeleteRange(DeleteRangeRequest),
     Txn(TxnRequest),
-    Compact { revision: i64 },
-    LeaseGrant { id: i64, ttl: i64 },
-    LeaseRevoke { id: i64 },
+    Compact {
+        revision: i64,
+    },
+    LeaseGrant {
+        id: i64,
+        ttl: i64,
+    },
+    LeaseRevoke {
+        id: i64,
+    },
+    Alarm {
+        alarm: Alarm,
+        on: bool,
+        /// The member turns it on and off by itself.
+        automatic: bool,
+    },
 }
 
 /// The answer to a command.
@@ -28,6 +41,7 @@ pub enum Outcome {
     Compact(CompactResponse),
     LeaseGrant(LeaseGrantResponse),
     LeaseRevoke(LeaseRevokeResponse),
+    Alarm(AlarmResponse),
 }
 
 /// Who proposed a batch: the member, the run of its process, and the batch's number within it.
@@ -117,9 +131,10 @@ pub fn size_hint(command: &Command) -> usize {
         Command::Put(request) => OVERHEAD + request.key.len() + request.value.len(),
         Command::DeleteRange(request) => OVERHEAD + request.range.key.len(),
         Command::Txn(request) => OVERHEAD + txn(request),
-        Command::Compact { .. } | Command::LeaseGrant { .. } | Command::LeaseRevoke { .. } => {
-            OVERHEAD
-        }
+        Command::Compact { .. }
+        | Command::LeaseGrant { .. }
+        | Command::LeaseRevoke { .. }
+        | Command::Alarm { .. } => OVERHEAD,
     }
 }
 
@@ -150,6 +165,17 @@ fn encode_command(out: &mut Vec<u8>, command: &Command) {
             out.push(6);
             put_i64(out, *id);
         }
+        Command::Alarm {
+            alarm,
+            on,
+            automatic,
+        } => {
+            out.push(7);
+            out.push(alarm.kind as u8);
+            put_u64(out, alarm.member_id);
+            out.push(u8::from(*on));
+            out.push(u8::from(*automatic));
+        }
     }
 }
 
@@ -166,6 +192,15 @@ fn decode_command(reader: &mut Reader) -> Result<Command, DecodeError> {
             ttl: reader.i64()?,
         },
         6 => Command::LeaseRevoke { id: reader.i64()? },
+        7 => Command::Alarm {
+            alarm: Alarm {
+                kind: AlarmKind::from_number(reader.u8()?)
+                    .ok_or(DecodeError("unknown kind of alarm"))?,
+                member_id: reader.u64()?,
+            },
+            on: reader.bool()?,
+            automatic: reader.bool()?,
+        },
         _ => return Err(DecodeError("unknown command")),
     })
 }

@@ -26,6 +26,10 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// Most operations in a transaction.
     pub max_txn_ops: usize,
+    /// Size of the state above which writes that need space are refused; 0 = no quota.
+    pub quota_backend_bytes: u64,
+    /// Free space of the disk below which they are refused, too; 0 = do not look.
+    pub disk_reserve_bytes: u64,
     pub block_cache_bytes: usize,
     pub watch_ring_bytes: usize,
 }
@@ -43,6 +47,8 @@ impl Config {
             election_timeout: limits::ELECTION_TIMEOUT,
             max_request_bytes: limits::MAX_REQUEST_BYTES,
             max_txn_ops: limits::MAX_TXN_OPS,
+            quota_backend_bytes: limits::QUOTA_BACKEND_BYTES,
+            disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
             block_cache_bytes: limits::BLOCK_CACHE_BYTES,
             watch_ring_bytes: limits::WATCH_RING_BYTES,
         }

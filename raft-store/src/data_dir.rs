@@ -17,6 +17,7 @@ const LOCK: &str = "LOCK";
 const LOG: &str = "log";
 const STATE: &str = "state";
 const SNAPSHOTS: &str = "snap";
+const BALLAST: &str = "ballast";
 
 /// Who the member is, and which of its directories count: one file, replaced as a whole, so that a state that was
 /// taken over or a cluster founded anew is there completely or not at all.
@@ -115,7 +116,14 @@ impl DataDir {
         })
     }
 
-    #[allow(dead_code)]
+    /// Opens a directory only if it is a member's.
+    pub fn open_existing(path: &Path) -> Result<Option<Self>, OpenError> {
+        if read_identity(path)?.is_none() {
+            return Ok(None);
+        }
+        Self::open(path, None, || unreachable!("the identity is there")).map(Some)
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -134,12 +142,26 @@ impl DataDir {
         self.path.join(SNAPSHOTS)
     }
 
+    /// A file that only takes up space.
+    pub fn ballast(&self) -> PathBuf {
+        self.path.join(BALLAST)
+    }
+
     /// A directory that does not exist, for a state that may take the place of the present one.
     pub fn next_state(&self) -> io::Result<PathBuf> {
         absent(generation(
             &self.path,
             STATE,
             self.current.lock().state_generation + 1,
+        ))
+    }
+
+    /// A directory that does not exist, for a log that may take the place of the present one.
+    pub fn next_log(&self) -> io::Result<PathBuf> {
+        absent(generation(
+            &self.path,
+            LOG,
+            self.current.lock().log_generation + 1,
         ))
     }
 
@@ -155,15 +177,14 @@ impl DataDir {
     }
 
     /// Makes the directory another member's: with the state in [`DataDir::next_state`], which is durable, and with
-    /// an empty log. To be called before the log is opened; open the directory again afterwards.
-    #[allow(dead_code)]
+    /// the log in [`DataDir::next_log`], likewise. To be called while neither is open; open the directory again
+    /// afterwards.
     pub fn adopt_identity(self, cluster_id: u64, member_id: u64) -> io::Result<()> {
         let mut next = *self.current.lock();
         next.cluster_id = cluster_id;
         next.member_id = member_id;
         next.state_generation += 1;
         next.log_generation += 1;
-        absent(generation(&self.path, LOG, next.log_generation))?;
         write_identity(&self.path, &next)
     }
 }
@@ -218,8 +239,15 @@ fn check_entries(path: &Path) -> Result<(), OpenError> {
             .file_name()
             .to_string_lossy()
             .into_owned();
-        let known =
-            [IDENTITY, IDENTITY_NEW, LOCK, SNAPSHOTS, "lost+found"].contains(&name.as_str());
+        let known = [
+            IDENTITY,
+            IDENTITY_NEW,
+            LOCK,
+            SNAPSHOTS,
+            BALLAST,
+            "lost+found",
+        ]
+        .contains(&name.as_str());
         let part = [LOG, STATE]
             .iter()
             .any(|part| parse_generation(&name, part).is_some());

@@ -41,6 +41,9 @@ pub enum Error {
     FutureRevision { revision: i64 },
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
+    /// A member has raised the CORRUPT alarm.
+    #[error("etcdserver: corrupt cluster")]
+    Corrupt,
     #[error("etcdserver: requested lease not found")]
     LeaseNotFound,
     #[error("etcdserver: lease already exists")]
@@ -143,7 +146,7 @@ impl Error {
             | Error::Unhealthy
             | Error::Stopped => Code::Unavailable,
             Error::OutcomeUnknown(_) => Code::Unknown,
-            Error::Storage(_) => Code::DataLoss,
+            Error::Corrupt | Error::Storage(_) => Code::DataLoss,
         }
     }
 

@@ -70,6 +70,17 @@ pub const BULK_BATCH_BYTES: usize = 1024 * 1024;
 /// Read ahead by a scan over a whole column family, bytes.
 pub const SCAN_READAHEAD_BYTES: usize = 512 * 1024;
 
+/// Default quota of the state, bytes (etcd's `--quota-backend-bytes` default: 2 GiB).
+pub const QUOTA_BACKEND_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// The state is measured again after writes of this size, bytes.
+pub const QUOTA_MEASURE_BYTES: u64 = 4 * 1024 * 1024;
+/// Free space of the disk below which writes are refused, bytes: room for the log and for flushes under way.
+pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// Space kept for a start on a full disk, bytes: one log segment and what the state's database writes when opened.
+pub const BALLAST_BYTES: u64 = 24 * 1024 * 1024;
+/// Time between two looks at the disk's free space.
+pub const DISK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Default time between a leader's heartbeats (etcd's default).
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Default election timeout (etcd's default).

@@ -4,6 +4,7 @@
 //! the face towards openraft. Must not know what the entries mean.
 
 mod flusher;
+mod offline;
 mod record;
 mod recover;
 #[cfg(test)]
@@ -12,4 +13,6 @@ mod segment;
 mod state;
 mod storage;
 
+pub use offline::Offline;
+pub use segment::preallocate;
 pub use storage::LogStorage;

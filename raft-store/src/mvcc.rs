@@ -3,6 +3,7 @@
 //! No I/O but through [`engine::Read`], no clock, no randomness: every member that applies the same commands in the
 //! same order holds the same state, and a simulator can drive it from a seed. Must not know Raft or RocksDB.
 
+pub mod alarm;
 pub mod apply;
 pub mod compact;
 pub mod engine;

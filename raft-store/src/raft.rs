@@ -18,7 +18,8 @@ pub use membership::{Change, check_urls, list as list_members};
 pub use node::{Node, Parts};
 #[allow(unused_imports)]
 pub use snapshot::StateSnapshot;
-pub use state_machine::{Applied, Outputs, StateMachine, load_applied};
+pub use state_machine::{Applied, Outputs, StateMachine, load_applied, save_applied};
 pub use types::{
-    Entry, LogId, Membership, Payload, Proposal, StoredMembership, TypeConfig, Vote, log_id,
+    Entry, LogId, MemberInfo, Membership, Payload, Proposal, StoredMembership, TypeConfig, Vote,
+    log_id,
 };

@@ -11,6 +11,7 @@ mod load;
 mod receive;
 mod source;
 
+pub use file::{Summary, verify};
 pub use format::Header;
 pub use load::load;
 #[allow(unused_imports)]

@@ -2,6 +2,7 @@
 //!
 //! Here the parts meet (`open`); rules of the data model are in `mvcc`, of agreement in `raft`.
 
+mod alarms;
 mod compaction;
 mod leases;
 pub(crate) mod lessor;
@@ -9,6 +10,7 @@ mod members;
 mod open;
 pub(crate) mod proposals;
 pub(crate) mod read_index;
+mod space;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use crate::*;
 use lessor::Lessor;
 use proposals::Proposals;
 use read_index::ReadIndex;
+use space::Space;
 
 /// One member of the store. Cheap to clone; the last clone that goes away stops it.
 #[derive(Clone)]
@@ -43,6 +46,7 @@ struct Inner {
     lessor: Arc<Lessor>,
     leadership: Receiver<Leadership>,
     cleaned: Receiver<i64>,
+    space: Arc<Space>,
     metrics: Metrics,
     config: Config,
     data_dir: Arc<DataDir>,
@@ -82,6 +86,7 @@ impl Store {
     /// Reads keys from this member's state as it is, on the calling thread.
     pub fn range_serializable(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         validate::range(request)?;
+        self.check_whole()?;
         let view = self.inner.view.load();
         Ok(range::range(&view.snapshot, view.horizon, request)?)
     }
@@ -93,6 +98,7 @@ impl Store {
             if !txn::is_serializable(&request) {
                 self.inner.read_index.wait().await?;
             }
+            self.check_whole()?;
             let view = self.inner.view.load();
             return Ok(txn::read_only(&view.snapshot, view.horizon, &request)?);
         }
@@ -141,6 +147,7 @@ impl Store {
         if size_hint(&command) > self.inner.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
+        self.check_room(&command).await?;
         self.inner.proposals.propose(command).await
     }
 

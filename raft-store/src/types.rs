@@ -397,6 +397,52 @@ pub struct HashKvResponse {
     pub hash_revision: i64,
 }
 
+/// What is wrong with a member. The numbers are etcd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlarmKind {
+    /// Its quota or its disk is used up: writes that need space are refused.
+    NoSpace = 1,
+    /// Its data is damaged or differs from the others': everything is refused.
+    Corrupt = 2,
+}
+
+impl AlarmKind {
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(AlarmKind::NoSpace),
+            2 => Some(AlarmKind::Corrupt),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    pub member_id: u64,
+    pub kind: AlarmKind,
+}
+
+/// The alarms that an alarm request concerned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlarmResponse {
+    pub revision: i64,
+    pub alarms: Vec<Alarm>,
+}
+
+/// What is in a snapshot file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotStatus {
+    /// Over all rows.
+    pub hash: u32,
+    pub revision: i64,
+    /// Versions of keys in the history.
+    pub total_key: u64,
+    /// Bytes of the file.
+    pub total_size: u64,
+    /// The cluster that it is of.
+    pub cluster_id: u64,
+}
+
 /// One member of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::record::{Record, seal};
 use super::segment::{Directory, Segment};
 use super::state::{Position, State};
+use crate::fatal::end_process;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::raft::{LogId, TypeConfig};
@@ -163,7 +164,7 @@ impl Flusher {
                 queue.stopping = batch.stopping;
             }
             if let Err(error) = self.flush(&mut batch) {
-                end_process(&error);
+                end_process("writing the Raft log", &error);
             }
             batch.waiters.drain(..).for_each(Waiter::complete);
             batch.records.clear();
@@ -186,6 +187,7 @@ impl Flusher {
         }
         segment.file.write_all_at(&batch.bytes, offset)?;
         let started = Instant::now();
+        crate::fault::before_log_sync()?;
         segment.file.sync_data()?;
         self.shared
             .metrics
@@ -290,14 +292,4 @@ impl Flusher {
         }
         Ok((segment, preamble.len() as u64))
     }
-}
-
-// Not an orderly end on purpose: nothing may be written any more, least of all what destructors would write.
-#[allow(clippy::disallowed_methods)]
-fn end_process(error: &io::Error) -> ! {
-    tracing::error!(%error, "writing the Raft log failed; ending, since what is on disk is no longer known");
-    eprintln!(
-        "writing the Raft log failed: {error}; ending, since what is on disk is no longer known"
-    );
-    std::process::exit(1)
 }

@@ -116,7 +116,8 @@ impl Directory {
     }
 }
 
-fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
+/// Gives a file blocks for `bytes`.
+pub fn preallocate(file: &File, bytes: u64) -> io::Result<()> {
     use nix::fcntl::{FallocateFlags, fallocate};
     let len = i64::try_from(bytes).map_err(io::Error::other)?;
     match fallocate(file, FallocateFlags::empty(), 0, len) {

@@ -69,7 +69,16 @@ impl LogStorage {
         })
     }
 
-    fn reader(&self) -> LogReader {
+    pub fn enqueue(&self, records: impl Iterator<Item = Record>, waiter: Option<Waiter>) {
+        self.shared.enqueue(records, waiter);
+    }
+
+    /// The last entry that was purged.
+    pub fn purged(&self) -> Option<LogId> {
+        self.shared.state.lock().purged
+    }
+
+    pub fn reader(&self) -> LogReader {
         LogReader {
             shared: self.shared.clone(),
             directory: self.directory.clone(),
@@ -131,7 +140,7 @@ impl LogReader {
         }
     }
 
-    fn entries(&mut self, range: impl RangeBounds<u64>) -> io::Result<Vec<Entry>> {
+    pub fn entries(&mut self, range: impl RangeBounds<u64>) -> io::Result<Vec<Entry>> {
         let mut index = match range.start_bound() {
             Bound::Included(start) => *start,
             Bound::Excluded(start) => start + 1,

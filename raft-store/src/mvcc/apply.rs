@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::alarm::Alarms;
 use super::engine::{EngineError, Family, Overlay, Read, Step, WriteSet};
 use super::txn::Write;
 use super::{Failure, Horizon, keys, range};
@@ -19,6 +20,7 @@ pub struct Mvcc {
     pub horizon: Horizon,
     /// Lease → granted time to live, seconds.
     pub leases: BTreeMap<i64, i64>,
+    pub alarms: Arc<Alarms>,
 }
 
 /// What applying did besides changing rows.
@@ -61,7 +63,11 @@ impl Mvcc {
             leases.insert(id, ttl.map_err(EngineError::damaged(Family::Leases))?);
             Ok(Step::Next)
         })?;
-        Ok(Self { horizon, leases })
+        Ok(Self {
+            horizon,
+            leases,
+            alarms: Arc::new(Alarms::load(view)?),
+        })
     }
 
     /// Applies one command that entered the log in `term`. `Err` is the engine's failure: apply must stop.
@@ -88,6 +94,7 @@ impl Mvcc {
         term: u64,
         command: Command,
     ) -> Result<Outcome, Failure> {
+        self.alarms.check(&command)?;
         match command {
             Command::Put(request) => {
                 self.write(view, effects, |write| write.put(request).map(Outcome::Put))
@@ -102,6 +109,11 @@ impl Mvcc {
             Command::Compact { revision } => self.compact(view, effects, revision),
             Command::LeaseGrant { id, ttl } => self.grant(view, effects, id, ttl),
             Command::LeaseRevoke { id } => self.revoke(view, effects, id),
+            Command::Alarm {
+                alarm,
+                on,
+                automatic,
+            } => Ok(self.set_alarm(view.writes, alarm, on, automatic)),
         }
     }
 
@@ -167,6 +179,27 @@ impl Mvcc {
             id,
             ttl,
         }))
+    }
+
+    /// Answers with the alarm that is now on, or was turned off.
+    fn set_alarm(
+        &mut self,
+        writes: &mut WriteSet,
+        alarm: Alarm,
+        on: bool,
+        automatic: bool,
+    ) -> Outcome {
+        let alarms = Arc::make_mut(&mut self.alarms);
+        let concerned = if on {
+            alarms.activate(writes, alarm, automatic);
+            true
+        } else {
+            alarms.deactivate(writes, alarm, automatic)
+        };
+        Outcome::Alarm(AlarmResponse {
+            revision: self.horizon.revision,
+            alarms: concerned.then_some(alarm).into_iter().collect(),
+        })
     }
 
     /// Ends a lease; its keys go in one revision, in order.

@@ -123,6 +123,7 @@ impl Model {
                 }
                 self.leases.insert(*id, *ttl);
             }
+            Command::Alarm { .. } => unreachable!("not generated"),
             Command::LeaseRevoke { id } => {
                 self.leases.remove(id).ok_or(Error::LeaseNotFound)?;
                 next.retain(|_, kv| kv.lease != *id);

@@ -17,8 +17,10 @@ use crate::codec::{Reader, put_u64};
 use crate::command::{Batch, Outcome};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Snapshot};
+use crate::fatal::end_process;
 use crate::metrics::Metrics;
 use crate::mvcc::Horizon;
+use crate::mvcc::alarm::Alarms;
 use crate::mvcc::apply::{Effects, Mvcc};
 use crate::mvcc::engine::{EngineError, Family, Read, WriteSet};
 use crate::snapshot::{self, Received, Source};
@@ -33,6 +35,7 @@ const MEMBERSHIP: &[u8] = b"raft-membership";
 pub struct Applied {
     pub horizon: Horizon,
     pub log_id: Option<LogId>,
+    pub alarms: Arc<Alarms>,
     pub snapshot: Snapshot,
 }
 
@@ -145,6 +148,7 @@ impl StateMachine {
         self.outputs.view.store(Arc::new(Applied {
             horizon,
             log_id: self.applied,
+            alarms: self.mvcc.alarms.clone(),
             snapshot,
         }));
         // A watcher that sees a lease's keys go must find the lease gone, too.
@@ -177,7 +181,6 @@ fn save_membership(writes: &mut WriteSet, membership: &StoredMembership) {
 }
 
 /// Writes which entry the state holds, and which members the cluster has.
-#[allow(dead_code)]
 pub fn save_applied(writes: &mut WriteSet, applied: LogId, membership: &StoredMembership) {
     save_log_id(writes, applied);
     save_membership(writes, membership);
@@ -227,7 +230,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             self.apply_entry(entry.log_id, entry.payload, &mut effects, &mut answers)
                 .map_err(io::Error::other)?;
         }
-        self.publish(effects, answers).map_err(io::Error::other)?;
+        if let Err(error) = self.publish(effects, answers) {
+            // Some of it may have been written: only the log tells what the state should be.
+            end_process("writing the state", &error);
+        }
         responders
             .into_iter()
             .for_each(|responder| responder.send(()));
@@ -333,6 +339,7 @@ impl StateMachine {
         self.outputs.view.store(Arc::new(Applied {
             horizon,
             log_id: self.applied,
+            alarms: self.mvcc.alarms.clone(),
             snapshot: Snapshot::take(&self.engine),
         }));
         self.outputs.lessor.reset(&self.mvcc.leases);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+use super::space::Space;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::mvcc::compact::{self, Cleaned};
@@ -16,13 +17,23 @@ pub async fn clean(
     view: Arc<ArcSwap<Applied>>,
     mut floor: watch::Receiver<i64>,
     cleaned: watch::Sender<i64>,
+    space: Arc<Space>,
     metrics: Metrics,
 ) {
     loop {
         let target = *floor.borrow_and_update();
         metrics.compacted_revision.set(target);
-        let view = view.clone();
-        match tokio::task::spawn_blocking(move || clean_to(&view, target)).await {
+        let (view, space) = (view.clone(), space.clone());
+        let step = move || {
+            clean_to(&view, target)?;
+            // Removed rows take up space until files are merged: done at once where space is scarce.
+            let engine = view.load().snapshot.engine().clone();
+            if space.is_scarce(engine.size().1) {
+                engine.compact();
+            }
+            Ok::<_, EngineError>(())
+        };
+        match tokio::task::spawn_blocking(step).await {
             Ok(Ok(())) => drop(cleaned.send_replace(target)),
             Ok(Err(error)) => tracing::error!(%error, "cleaning up after a compaction failed"),
             Err(_) => return,

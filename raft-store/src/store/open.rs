@@ -11,6 +11,7 @@ use super::compaction;
 use super::lessor::Lessor;
 use super::proposals::Proposals;
 use super::read_index::ReadIndex;
+use super::space::{self, Space};
 use super::{Inner, Store};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Snapshot};
@@ -24,6 +25,7 @@ use crate::{Config, Leadership, Metrics, OpenError};
 pub async fn open(config: Config) -> Result<Store, OpenError> {
     let metrics = Metrics::default();
     let data_dir = Arc::new(open_data_dir(&config)?);
+    let space = Arc::new(Space::open(&config, &data_dir));
     let engine = open_engine(&config, &data_dir).await?;
     let mvcc = Mvcc::load(&*engine).map_err(state)?;
     let shared = Shared::new(
@@ -65,23 +67,19 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         checkpoint_due,
     };
     let node = Node::start(parts).await?;
-    let cleaned = shared.start_background(floor, &metrics);
+    let cleaned = shared.start_background(floor, &space, &metrics);
+    shared.watch_disk(&space, data_dir.identity.member_id, led.clone());
     await_lead(led.clone()).await?;
-    let Shared {
-        view,
-        hub,
-        proposals,
-        lessor,
-    } = shared;
     let inner = Inner {
         node,
-        view,
-        proposals,
+        view: shared.view,
+        proposals: shared.proposals,
         read_index,
-        hub,
-        lessor,
+        hub: shared.hub,
+        lessor: shared.lessor,
         leadership: led,
         cleaned,
+        space,
         metrics,
         config,
         data_dir,
@@ -111,6 +109,7 @@ impl Shared {
         let applied = Applied {
             horizon,
             log_id: None,
+            alarms: mvcc.alarms.clone(),
             snapshot: Snapshot::take(engine),
         };
         Self {
@@ -133,6 +132,7 @@ impl Shared {
     fn start_background(
         &self,
         floor: watch::Receiver<i64>,
+        space: &Arc<Space>,
         metrics: &Metrics,
     ) -> watch::Receiver<i64> {
         let cleaned = watch::Sender::new(0);
@@ -141,11 +141,22 @@ impl Shared {
             self.view.clone(),
             floor,
             cleaned,
+            space.clone(),
             metrics.clone(),
         ));
         let dispatcher = self.hub.clone();
         tokio::spawn(async move { dispatcher.dispatch().await });
         receiver
+    }
+
+    fn watch_disk(&self, space: &Arc<Space>, member: u64, leadership: watch::Receiver<Leadership>) {
+        tokio::spawn(space::watch_disk(
+            space.clone(),
+            member,
+            self.view.clone(),
+            self.proposals.clone(),
+            leadership,
+        ));
     }
 
     fn outputs(&self, term: watch::Sender<u64>, compacted: watch::Sender<i64>) -> Outputs {

@@ -1,0 +1,23 @@
+//! Faults that tests inject into this process; without one, a look at an atomic is all that they cost.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static LOG_SYNCS_LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Lets every sync of a log fail once `count` more have succeeded.
+pub fn fail_log_sync_after(count: u64) {
+    LOG_SYNCS_LEFT.store(count, Ordering::SeqCst);
+}
+
+/// Called before a sync of the log.
+pub(crate) fn before_log_sync() -> io::Result<()> {
+    if LOG_SYNCS_LEFT.load(Ordering::Relaxed) == u64::MAX {
+        return Ok(());
+    }
+    let left = LOG_SYNCS_LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        left.checked_sub(1)
+    });
+    left.map(drop)
+        .map_err(|_| io::Error::from_raw_os_error(libc::EIO))
+}
