@@ -44,7 +44,14 @@ if [ "${#missing[@]}" -gt 0 ]; then
     fi
 fi
 
+# Newer distributions have rustup as a package; elsewhere its own installer is the way.
+if ! command -v cargo >/dev/null && [ "$(id -u)" = 0 ] && apt-cache show rustup >/dev/null 2>&1; then
+    echo "==> Installing rustup and the stable Rust toolchain"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends rustup >/dev/null
+    rustup default stable
+fi
 if ! command -v cargo >/dev/null; then
-    echo "error: no Rust toolchain. Install Rust 1.90 or newer with rustup: https://rustup.rs" >&2
+    echo "error: no Rust toolchain (1.90 or newer is needed). Install it, open a new shell, and try again:" >&2
+    echo "  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal" >&2
     exit 1
 fi

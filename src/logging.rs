@@ -7,7 +7,13 @@ use crate::cli::{LogArgs, LogFormat};
 
 /// Installs the process's only subscriber.
 pub fn init(args: &LogArgs) -> Result<()> {
-    let filter = EnvFilter::try_new(&args.log_level)
+    // openraft tells developers every step at `info`; who wants to know names it.
+    let quiet = if args.log_level.contains("openraft") {
+        ""
+    } else {
+        "openraft=warn,"
+    };
+    let filter = EnvFilter::try_new(format!("{quiet}{}", args.log_level))
         .with_context(|| format!("--log-level: {} is no level and no filter", args.log_level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::ControlPlaneConfig;
 use crate::leader::{self, Leadership};
-use crate::{cluster_dns, own_node};
+use crate::{api_services, cluster_dns, own_node};
 
 /// Why a control plane did not start.
 #[derive(Debug, thiserror::Error)]
@@ -104,15 +104,22 @@ impl ControlPlane {
             api.backend(),
             api.reader(),
             options,
+            // As upstream: the host, and what tells one process from another.
+            format!("{}_{}", config.node_name, uuid::Uuid::new_v4()),
             leadership,
             shutdown.clone(),
         ));
         let (renewed, stopped) = (pki.clone(), shutdown.clone());
-        let role = own_node::keep_role(api.backend(), admin, config.node_name.clone());
+        let (backend, node_name) = (api.backend(), config.node_name.clone());
+        let objects = async move {
+            api_services::ensure(admin.clone()).await;
+            own_node::keep_role(backend, admin, node_name).await;
+            std::future::pending().await
+        };
         tasks.spawn(async move {
             tokio::select! {
                 () = renewed.keep_renewed() => {}
-                () = async { role.await; std::future::pending().await } => {}
+                () = objects => {}
                 () = stopped.cancelled() => {}
             }
         });

@@ -12,14 +12,17 @@ use controllers::Options;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::component_leases;
+
 /// The fence of the term that this process leads in; none while it does not lead.
 pub type Leadership = watch::Receiver<Option<Bytes>>;
 
-/// Follows leadership until `shutdown` is cancelled; returns when everything has stopped.
+/// Follows leadership as `identity` until `shutdown` is cancelled; returns when everything has stopped.
 pub async fn follow(
     backend: Arc<dyn Backend>,
     reader: Arc<dyn ObjectReader>,
     options: Options,
+    identity: String,
     mut leadership: Leadership,
     shutdown: CancellationToken,
 ) {
@@ -28,7 +31,8 @@ pub async fn follow(
         let term = shutdown.child_token();
         let work = async {
             if let Some(fence) = fence {
-                lead(&backend, &reader, options.clone(), fence, term.clone()).await;
+                let options = options.clone();
+                lead(&backend, &reader, options, &identity, fence, term.clone()).await;
             }
         };
         let ended = async {
@@ -55,6 +59,7 @@ async fn lead(
     backend: &Arc<dyn Backend>,
     reader: &Arc<dyn ObjectReader>,
     options: Options,
+    identity: &str,
     fence: Bytes,
     term: CancellationToken,
 ) {
@@ -72,6 +77,12 @@ async fn lead(
         scheduler::run(
             backend.clone(),
             informers.clone(),
+            fence.clone(),
+            term.clone()
+        ),
+        component_leases::keep(
+            backend.clone(),
+            identity.to_owned(),
             fence.clone(),
             term.clone()
         ),

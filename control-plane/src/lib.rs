@@ -1,6 +1,8 @@
 //! control-plane: API server, scheduler and controllers, put together. It knows the datastore as `api_server::Store` only.
 
+mod api_services;
 mod cluster_dns;
+mod component_leases;
 mod config;
 mod control_plane;
 mod leader;

@@ -14,6 +14,9 @@ fn contains(text: &str, part: &str) -> Result<()> {
     Ok(())
 }
 
+/// What follows a start may come this much later.
+const START: Duration = Duration::from_secs(20);
+
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -107,6 +110,43 @@ fn verbs(kubectl: &Kubectl) -> Result<()> {
     })
 }
 
+/// What tools look at to see how a cluster is: groups that are served, who leads, health.
+#[test]
+fn tools_find_what_they_look_at() -> Result<()> {
+    let cluster = Cluster::control_plane()?;
+    let kubectl = cluster.kubectl()?;
+    let versions = kubectl.run("api-versions")?;
+    eventually("every group has its APIService", START, || {
+        let services = kubectl.run("get apiservices")?;
+        contains(&services, "NAME ")?;
+        for version in versions
+            .lines()
+            .filter(|v| !v.starts_with("apiregistration"))
+        {
+            let name = match version.split_once('/') {
+                Some((group, version)) => format!("{version}.{group} "),
+                None => format!("{version}. "),
+            };
+            let line = services.lines().find(|line| line.starts_with(&name));
+            let line = line.with_context(|| format!("{name} in\n{services}"))?;
+            contains(line, "Local")?;
+            contains(line, "True")?;
+        }
+        Ok(())
+    })?;
+    eventually("scheduler and controllers hold their leases", START, || {
+        let leases = kubectl.run("get leases -n kube-system")?;
+        contains(&leases, "kube-scheduler            node-1_")?;
+        contains(&leases, "kube-controller-manager   node-1_")
+    })?;
+    for path in ["/healthz", "/livez", "/readyz"] {
+        ensure!(kubectl.run(&format!("get --raw {path}"))? == "ok");
+    }
+    contains(&kubectl.run("get --raw /readyz?verbose")?, "[+]ping ok")?;
+    contains(&kubectl.run("get --raw /metrics")?, "# TYPE ")?;
+    contains(&kubectl.run("cluster-info")?, "is running at")
+}
+
 /// What a person gets wrong, with the answer that Kubernetes gives.
 #[test]
 fn bad_input_gets_kubernetes_own_answers() -> Result<()> {
@@ -151,6 +191,14 @@ fn bad_input_gets_kubernetes_own_answers() -> Result<()> {
     contains(
         &kubectl.fail("get secrets -n kube-system --as=somebody", "")?,
         "secrets is forbidden: User \"somebody\" cannot list resource \"secrets\" in API group \"\" in the namespace \"kube-system\"",
+    )?;
+    kubectl.run_with("apply -f -", DEPLOYMENT)?;
+    contains(
+        &kubectl.fail(
+            r#"patch deployment web -p '{"spec":{"replicas":"two"}}'"#,
+            "",
+        )?,
+        r#"patch: Invalid value: "map[spec:map[replicas:two]]": unrecognized type: int32"#,
     )?;
     stale_update(&kubectl)?;
     too_large(&kubectl)

@@ -2,8 +2,8 @@
 //! pruned, defaulted.
 
 use api_machinery::{
-    Form, ObjectExt, ObjectMutExt, Schema, Status, StrictError, apply_defaults, decode, parse_json,
-    strict_decoding_message,
+    DecodeError, Form, ObjectExt, ObjectMutExt, Schema, Status, StrictError, apply_defaults,
+    decode, parse_json, strict_decoding_message,
 };
 use serde_json::Value;
 
@@ -98,18 +98,27 @@ pub(crate) fn object(
     Ok(value)
 }
 
-/// Checks a value against the resource's type and applies all defaults. For patched objects too.
+/// Checks a value against the resource's type and applies all defaults.
 pub(crate) fn complete(resource: &Resource, value: &mut Value) -> Result<Vec<StrictError>, Status> {
+    complete_or(resource, value, |error| {
+        let expected = Expected {
+            api_version: &resource.api_version,
+            kind: &resource.kind.kind,
+        };
+        not_handled(&expected, &error.to_string())
+    })
+}
+
+/// As [`complete`], with the caller's own answer to a value that does not fit its type.
+pub(crate) fn complete_or(
+    resource: &Resource,
+    value: &mut Value,
+    refuse: impl FnOnce(&DecodeError) -> Status,
+) -> Result<Vec<StrictError>, Status> {
     let mut found = Vec::new();
     if let Some(id) = resource.schema {
         let schema = Schema::global();
-        found = decode(schema, id, value, Form::Complete).map_err(|e| {
-            let expected = Expected {
-                api_version: &resource.api_version,
-                kind: &resource.kind.kind,
-            };
-            not_handled(&expected, &e.to_string())
-        })?;
+        found = decode(schema, id, value, Form::Complete).map_err(|error| refuse(&error))?;
         apply_defaults(schema, id, value);
     }
     value.remove_field(&["metadata", "selfLink"]);

@@ -15,6 +15,10 @@ use crate::store::Revision;
 
 /// Changes that wait for one watcher at most.
 const QUEUE_LIMIT: usize = 8192;
+/// Bytes of the objects in these changes at most, once more than [`EVENTS_KEPT`] wait.
+const QUEUE_BYTES_LIMIT: usize = 8 << 20;
+/// Changes that may wait whatever their size.
+const EVENTS_KEPT: usize = 16;
 
 /// What a watcher may be interested in, as far as the feed sorts changes by it. Selectors are the watcher's own affair.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +34,7 @@ pub(crate) enum Interest {
 #[derive(Debug, Default)]
 struct Queue {
     events: VecDeque<Arc<CacheEvent>>,
+    bytes: usize,
     /// The watcher is cut off: it was too slow, or the cache started over.
     closed: bool,
 }
@@ -69,6 +74,7 @@ impl Watcher {
         if queue.events.is_empty() {
             return queue.closed.then_some(WatcherEvents::Closed);
         }
+        queue.bytes = 0;
         Some(WatcherEvents::Events(std::mem::take(&mut queue.events)))
     }
 }
@@ -92,6 +98,7 @@ impl Watchers {
             self.sweep();
         }
         let queue = Mutex::new(Queue {
+            bytes: backlog.iter().map(|event| event.weight()).sum(),
             events: backlog,
             closed: false,
         });
@@ -155,10 +162,15 @@ impl Shared {
             return true;
         }
         let mut queue = self.queue.lock();
-        if queue.events.len() >= QUEUE_LIMIT {
-            queue.closed = true;
-            queue.events = VecDeque::new();
+        let waiting = queue.events.len();
+        let bytes = queue.bytes + event.weight();
+        if waiting >= QUEUE_LIMIT || (bytes > QUEUE_BYTES_LIMIT && waiting >= EVENTS_KEPT) {
+            *queue = Queue {
+                closed: true,
+                ..Queue::default()
+            };
         } else {
+            queue.bytes = bytes;
             queue.events.push_back(event.clone());
         }
         let (open, first) = (!queue.closed, queue.events.len() <= 1);

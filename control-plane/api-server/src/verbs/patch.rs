@@ -1,8 +1,8 @@
 //! patch: JSON patch, merge patch and strategic merge patch of an object's current state.
 
 use api_machinery::{
-    JsonPatch, ObjectExt, ObjectMutExt, Schema, Status, StrictError, apply_merge_patch, parse_json,
-    strategic_merge,
+    FieldError, FieldPath, JsonPatch, ObjectExt, ObjectMutExt, Schema, Status, StrictError,
+    apply_merge_patch, parse_json, strategic_merge, strict_decoding_message,
 };
 use bytes::Bytes;
 use http::StatusCode;
@@ -16,6 +16,7 @@ use crate::body::RequestBody;
 use crate::core::Core;
 use crate::decoding::{self, Expected};
 use crate::negotiate::media_type;
+use crate::options::FieldValidation;
 use crate::resource::Resource;
 use crate::{ownership, prepare, render};
 
@@ -77,11 +78,15 @@ pub(crate) async fn patch_object(
     let found: Mutex<Vec<StrictError>> = Mutex::default();
     let change = |current: &Value| {
         let mut object = patch.apply(resource, current)?;
-        let strict = decoding::complete(resource, &mut object)?;
-        *found.lock() = duplicates.iter().cloned().chain(strict).collect();
-        if validation == crate::options::FieldValidation::Strict {
-            decoding::report(cx, validation, &found.lock(), &expected)?;
+        let strict = decoding::complete_or(resource, &mut object, |error| match &patch {
+            Patch::Strategic(_) => patch.refuse(resource, current, &error.conversion_message()),
+            _ => patch.refuse(resource, current, &error.to_string()),
+        })?;
+        let strict: Vec<StrictError> = duplicates.iter().cloned().chain(strict).collect();
+        if validation == FieldValidation::Strict && !strict.is_empty() {
+            return Err(patch.refuse(resource, current, &strict_decoding_message(&strict)));
         }
+        *found.lock() = strict;
         decoding::check_kind(&mut object, &expected)?;
         prepare::ensure_namespace(resource, current.namespace(), &mut object)?;
         prepare::check_name(&mut object, current.name())?;
@@ -125,6 +130,18 @@ impl Patch {
         }
     }
 
+    /// The answer to a patch that leads to an object that is none: it shows the patch, or what it leads to.
+    fn refuse(&self, resource: &Resource, current: &Value, why: &str) -> Status {
+        let shown = match self {
+            Self::Strategic(patch) => go_text(patch),
+            Self::Json(_) | Self::Merge(_) => self
+                .apply(resource, current)
+                .map_or_else(|_| String::new(), |patched| patched.to_string()),
+        };
+        let error = FieldError::invalid(&FieldPath::root("patch"), shown, why);
+        Status::invalid("", "", "", &[error])
+    }
+
     fn apply(&self, resource: &Resource, current: &Value) -> Result<Value, Status> {
         match self {
             Self::Json(patch) => patch.apply(current),
@@ -145,5 +162,42 @@ impl Patch {
                 )
             }
         }
+    }
+}
+
+/// A value as Go prints it with `%+v`.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(go_text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", go_text(value)))
+                .collect();
+            fields.sort();
+            format!("map[{}]", fields.join(" "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::go_text;
+
+    #[test]
+    fn values_are_shown_as_go_prints_them() {
+        let value = json!({"spec": {"replicas": "two", "a": [1, null, true]}});
+        assert_eq!(
+            go_text(&value),
+            "map[spec:map[a:[1 <nil> true] replicas:two]]"
+        );
     }
 }

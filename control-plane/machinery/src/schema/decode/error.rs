@@ -21,6 +21,31 @@ pub enum DecodeError {
     Text(String),
 }
 
+impl DecodeError {
+    /// The same in the words of upstream's conversion from a map to a struct, which patched objects go through.
+    pub fn conversion_message(&self) -> String {
+        let Self::Mismatch { value, go_type, .. } = self else {
+            return self.to_string();
+        };
+        let found = match value.split(' ').next().unwrap_or_default() {
+            "object" => "map",
+            "array" => "slice",
+            "number" if value.contains('.') => "float64",
+            "number" => "int64",
+            other => other,
+        };
+        match go_type.as_str() {
+            "string" if found == "int64" => "cannot convert int64 to string".to_owned(),
+            "string" | "bool" | "int32" | "int64" | "float64" => {
+                format!("unrecognized type: {go_type}")
+            }
+            list if list.starts_with("[]") => format!("cannot restore slice from {found}"),
+            map if map.starts_with("map[") => format!("cannot restore map from {found}"),
+            _ => format!("cannot restore struct from: {found}"),
+        }
+    }
+}
+
 /// Where a mismatch is: the innermost struct and the path of field names from the root, without indices.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
