@@ -16,7 +16,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tokio::sync::watch::Receiver;
+use tokio::task::JoinHandle;
 
 use crate::command::{Command, Outcome, size_hint};
 use crate::data_dir::DataDir;
@@ -46,6 +48,8 @@ struct Inner {
     lessor: Arc<Lessor>,
     leadership: Receiver<Leadership>,
     cleaned: Receiver<i64>,
+    /// Tasks that end with the member.
+    background: Mutex<Vec<JoinHandle<()>>>,
     space: Arc<Space>,
     metrics: Metrics,
     config: Config,
@@ -258,6 +262,11 @@ impl Store {
     pub async fn shutdown(&self) {
         self.inner.hub.close();
         self.inner.node.stop().await;
+        let background = std::mem::take(&mut *self.inner.background.lock());
+        for task in background {
+            // One that panicked has said so.
+            let _ = task.await;
+        }
         let engine = self.inner.view.load().snapshot.engine().clone();
         // Spares the next start the replay.
         match tokio::task::spawn_blocking(move || engine.flush()).await {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rand::Rng;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use super::compaction;
 use super::lessor::Lessor;
@@ -67,8 +69,8 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         checkpoint_due,
     };
     let node = Node::start(parts).await?;
-    let cleaned = shared.start_background(floor, &space, &metrics);
-    shared.watch_disk(&space, data_dir.identity.member_id, led.clone());
+    let (cleaned, mut background) = shared.start_background(floor, &space, &metrics);
+    background.push(shared.watch_disk(&space, data_dir.identity.member_id, led.clone()));
     await_lead(led.clone()).await?;
     let inner = Inner {
         node,
@@ -79,6 +81,7 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         lessor: shared.lessor,
         leadership: led,
         cleaned,
+        background: Mutex::new(background),
         space,
         metrics,
         config,
@@ -128,16 +131,16 @@ impl Shared {
         }
     }
 
-    /// Starts cleaning and dispatch; returns how far cleaning has come.
+    /// Starts cleaning and dispatch; returns how far cleaning has come, and the tasks.
     fn start_background(
         &self,
         floor: watch::Receiver<i64>,
         space: &Arc<Space>,
         metrics: &Metrics,
-    ) -> watch::Receiver<i64> {
+    ) -> (watch::Receiver<i64>, Vec<JoinHandle<()>>) {
         let cleaned = watch::Sender::new(0);
         let receiver = cleaned.subscribe();
-        tokio::spawn(compaction::clean(
+        let cleaner = tokio::spawn(compaction::clean(
             self.view.clone(),
             floor,
             cleaned,
@@ -145,18 +148,23 @@ impl Shared {
             metrics.clone(),
         ));
         let dispatcher = self.hub.clone();
-        tokio::spawn(async move { dispatcher.dispatch().await });
-        receiver
+        let dispatcher = tokio::spawn(async move { dispatcher.dispatch().await });
+        (receiver, vec![cleaner, dispatcher])
     }
 
-    fn watch_disk(&self, space: &Arc<Space>, member: u64, leadership: watch::Receiver<Leadership>) {
+    fn watch_disk(
+        &self,
+        space: &Arc<Space>,
+        member: u64,
+        leadership: watch::Receiver<Leadership>,
+    ) -> JoinHandle<()> {
         tokio::spawn(space::watch_disk(
             space.clone(),
             member,
             self.view.clone(),
             self.proposals.clone(),
             leadership,
-        ));
+        ))
     }
 
     fn outputs(&self, term: watch::Sender<u64>, compacted: watch::Sender<i64>) -> Outputs {
