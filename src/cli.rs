@@ -25,8 +25,15 @@ pub enum Command {
     /// The first start makes the cluster's certificates and prints where the admin kubeconfig is. Everything lives under
     /// --data-dir; the same command on the same directory continues where it stopped.
     Server(Box<ServerArgs>),
+    /// Run a worker: join a cluster with a token and run its pods.
+    ///
+    /// `xebec token create` on a master prints the token. It is needed once; the node keeps its certificates under
+    /// --data-dir and renews them by itself.
+    Agent(Box<AgentArgs>),
     /// Run the datastore alone, as a drop-in etcd: etcd's v3 API, etcd's flag names. One member for now.
     Store(Box<StoreArgs>),
+    /// Make, list and delete the tokens that nodes join with.
+    Token(TokenArgs),
     /// Show the cluster at a glance: API, nodes, certificates.
     Status(StatusArgs),
 }
@@ -81,6 +88,89 @@ pub struct ServerArgs {
     pub agent: NodeArgs,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Flags of `xebec agent`.
+#[derive(Args, Debug, Clone)]
+#[command(args_override_self = true)]
+pub struct AgentArgs {
+    /// Any master of the cluster.
+    #[arg(long, value_name = "https://HOST:6443")]
+    pub server: String,
+    /// The token to join with; not needed again once the node has joined. Better given in the environment than here.
+    #[arg(long, env = "XEBEC_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Where all state lives.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/xebec")]
+    pub data_dir: PathBuf,
+    /// YAML file with the same names as these flags, e.g. `node-name: edge-1`. Flags on the command line win.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Name of the Node object [default: the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address of the node, its InternalIP [default: the address of the default route].
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    #[command(flatten)]
+    pub agent: NodeArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// `xebec token`.
+#[derive(Args, Debug, Clone)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+#[derive(Subcommand, Debug, Clone)]
+pub enum TokenCommand {
+    /// Make a token and print it. It is a secret: whoever has it can join.
+    Create {
+        /// Who may join with it.
+        #[arg(long, value_enum, default_value_t = TokenRole::Agent)]
+        role: TokenRole,
+        /// How long it is good, e.g. 30m, 24h; 0 for ever.
+        #[arg(long, value_name = "TIME", default_value = "24h")]
+        ttl: String,
+        /// What it is for, shown by `xebec token list`.
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// List the tokens, without their secrets.
+    List,
+    /// Delete a token, so that nobody can join with it any more. Nodes that have joined stay.
+    Delete {
+        /// The token, or the six characters of its id.
+        token: String,
+    },
+}
+
+/// Who may join with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    Agent,
+    Server,
+}
+
+/// How commands find the cluster.
+#[derive(Args, Debug, Clone)]
+pub struct ClusterArgs {
+    /// Kubeconfig of the cluster [default: the server's admin kubeconfig under --data-dir].
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG", global = true)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Data directory of a server on this machine.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/xebec",
+        global = true
+    )]
+    pub data_dir: PathBuf,
 }
 
 /// Flags of `xebec store`, named as etcd's.
@@ -171,12 +261,8 @@ pub enum LogFormat {
 /// Flags of `xebec status`.
 #[derive(Args, Debug, Clone)]
 pub struct StatusArgs {
-    /// Kubeconfig of the cluster [default: the server's admin kubeconfig under --data-dir].
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Data directory of a server on this machine.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/xebec")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Say nothing; exit with 0 only if this is ready.
     #[arg(long, value_enum, value_name = "WHAT")]
     pub check: Option<Check>,

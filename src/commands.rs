@@ -1,8 +1,11 @@
 //! One file per command.
 
+mod agent;
+mod cluster;
 mod server;
 mod status;
 mod store;
+mod token;
 
 use anyhow::{Context, Result};
 
@@ -14,6 +17,8 @@ pub fn run(cli: Cli) -> Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match cli.command {
         Command::Server(args) => runtime()?.block_on(server::run(*args)),
+        Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
+        Command::Token(args) => runtime()?.block_on(token::run(args)),
         Command::Store(args) => runtime()?.block_on(store::run(*args)),
         Command::Status(args) => runtime()?.block_on(status::run(args)),
     }

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod config_file;
 mod embedded_store;
+mod join_token;
 mod logging;
 mod machine;
 mod process;

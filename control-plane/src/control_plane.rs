@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::ControlPlaneConfig;
 use crate::leader::{self, Leadership};
-use crate::{api_services, cluster_dns, own_node};
+use crate::{api_services, cluster_dns, cluster_settings, own_node};
 
 /// Why a control plane did not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,10 +82,13 @@ impl ControlPlane {
         let admin = Client::new(api.backend(), superuser());
         ensure_security_objects(&admin, &api.reader(), &pki, &url)
             .await
-            .map_err(|status| ControlPlaneError::FirstObjects(status.to_string()))?;
+            .map_err(first_objects)?;
         cluster_dns::ensure(&admin, config.cluster_dns)
             .await
-            .map_err(|status| ControlPlaneError::FirstObjects(status.to_string()))?;
+            .map_err(first_objects)?;
+        cluster_settings::ensure(&admin, &config)
+            .await
+            .map_err(first_objects)?;
         let kubeconfig = config.directory.join("admin.kubeconfig");
         for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
             .into_iter()
@@ -176,6 +179,10 @@ impl ControlPlane {
         self.tasks.wait().await;
         self.api.shutdown().await;
     }
+}
+
+fn first_objects(status: api_machinery::Status) -> ControlPlaneError {
+    ControlPlaneError::FirstObjects(status.to_string())
 }
 
 async fn start_api(

@@ -2,6 +2,7 @@
 
 mod api_services;
 mod cluster_dns;
+mod cluster_settings;
 mod component_leases;
 mod config;
 mod control_plane;

@@ -9,6 +9,7 @@ mod containerd;
 mod cri;
 mod dispatch;
 mod dns;
+mod enroll;
 mod env;
 mod error;
 mod events;
@@ -45,6 +46,9 @@ mod volumes;
 pub use config::{
     AgentConfig, DEFAULT_HEALTHZ_PORT, DEFAULT_KUBELET_PORT, DEFAULT_MAX_PODS, Identity, NodeTaint,
     Pem, ProxyMode, Reserve,
+};
+pub use enroll::{
+    ClusterSettings, EnrollConfig, EnrollError, EnrollToken, Enrolled, enroll, key_hash,
 };
 pub use error::AgentError;
 pub use runtime::run;

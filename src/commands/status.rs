@@ -1,13 +1,11 @@
 //! `xebec status`: the cluster at a glance, or one readiness check for scripts.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets::NOTHING};
 use k8s_openapi::api::core::v1::Node;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 
 use crate::cli::{Check, StatusArgs};
 
@@ -15,11 +13,7 @@ use crate::cli::{Check, StatusArgs};
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 pub async fn run(args: StatusArgs) -> Result<()> {
-    let path = args
-        .kubeconfig
-        .clone()
-        .unwrap_or_else(|| args.data_dir.join("server/admin.kubeconfig"));
-    let client = client(path).await?;
+    let client = args.cluster.client().await?;
     tokio::time::timeout(ANSWER_LIMIT, async {
         match args.check {
             Some(Check::Api) => api(&client).await.map(drop),
@@ -32,13 +26,6 @@ pub async fn run(args: StatusArgs) -> Result<()> {
     })
     .await
     .context("the API does not answer")?
-}
-
-async fn client(path: PathBuf) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&path)
-        .with_context(|| format!("no cluster here: cannot read {}", path.display()))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
 }
 
 async fn api(client: &Client) -> Result<String> {

@@ -3,15 +3,15 @@
 //! Addresses: whole clusters with nodes use the machine's address and so run one at a time (nextest group `node`);
 //! control planes without a node use loopback and may run side by side.
 
-use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::kubectl::{Kubectl, kubectls};
+use crate::process::{Process, tail};
 use crate::wait::eventually;
 
 /// How long a first start may take on a busy machine.
@@ -23,7 +23,7 @@ pub struct Cluster {
     arguments: Vec<String>,
     port: u16,
     with_node: bool,
-    server: Option<Child>,
+    server: Option<Process>,
 }
 
 impl Cluster {
@@ -59,9 +59,7 @@ impl Cluster {
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         if with_node {
             arguments.push(format!("--kubelet-port={}", free_port()?));
-            let images = directory.path().join("agent/images");
-            std::fs::create_dir_all(&images)?;
-            std::fs::copy(example_images()?, images.join("example.tar"))?;
+            provide_images(directory.path())?;
         }
         let mut cluster = Self {
             directory,
@@ -77,14 +75,8 @@ impl Cluster {
 
     /// Starts the server's process again; it must not be running.
     pub fn spawn(&mut self) -> Result<()> {
-        let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(binary()?);
-        command
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        self.server = Some(command.spawn().context("cannot start xebec")?);
+        self.server = Some(Process::start(command.args(&self.arguments), &self.log())?);
         Ok(())
     }
 
@@ -99,7 +91,7 @@ impl Cluster {
         };
         let mut server = self.server.take().context("not started")?;
         let answer = eventually("cluster ready", START_LIMIT, || {
-            if let Some(status) = server.try_wait()? {
+            if let Some(status) = server.ended()? {
                 bail!("xebec ended with {status}");
             }
             let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
@@ -119,35 +111,17 @@ impl Cluster {
 
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
-        let mut server = self.server.take().context("not running")?;
-        server.kill()?;
-        server.wait()?;
-        Ok(())
+        self.server.take().context("not running")?.kill()
     }
 
     /// SIGTERM, and waits for a clean end.
     pub fn stop(&mut self) -> Result<()> {
-        let mut server = self.server.take().context("not running")?;
-        terminate(server.id())?;
-        let ended = eventually("xebec ends on SIGTERM", Duration::from_secs(30), || {
-            server.try_wait()?.context("still running")
-        });
-        if ended.is_err() {
-            server.kill()?;
-            server.wait()?;
-        }
-        let status = ended?;
-        anyhow::ensure!(
-            status.success(),
-            "xebec ended with {status}: {}",
-            tail(&self.log())
-        );
-        Ok(())
+        self.server.take().context("not running")?.stop()
     }
 
     /// The server's process id.
     pub fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(Child::id)
+        self.server.as_ref().map(Process::pid)
     }
 
     pub fn port(&self) -> u16 {
@@ -195,22 +169,21 @@ impl Drop for Cluster {
             eprintln!("--- the server's log ---\n{}", tail(&self.log()));
         }
         if self.with_node {
-            let clean = Command::new(repository().join("scripts/clean-data.sh"))
-                .env("DATA_DIR", self.data_dir())
-                .output();
-            match clean {
-                Ok(output) if output.status.success() => {}
-                Ok(output) => eprintln!("cleaning: {}", String::from_utf8_lossy(&output.stderr)),
-                Err(error) => eprintln!("cleaning: {error}"),
-            }
+            clean_data(self.data_dir());
         }
     }
 }
 
-fn tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(60)..].join("\n")
+/// Removes what an agent left behind: containers, mounts, networks.
+pub fn clean_data(data_dir: &Path) {
+    let clean = Command::new(repository().join("scripts/clean-data.sh"))
+        .env("DATA_DIR", data_dir)
+        .output();
+    match clean {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => eprintln!("cleaning: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => eprintln!("cleaning: {error}"),
+    }
 }
 
 /// A port that nobody listens on right now.
@@ -218,7 +191,8 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-fn repository() -> PathBuf {
+/// The root of the clone.
+pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -259,14 +233,14 @@ pub fn example_images() -> Result<PathBuf> {
     Ok(archive)
 }
 
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+/// Puts the example's images where an agent with this data directory imports them.
+pub fn provide_images(data_dir: &Path) -> Result<()> {
+    let images = data_dir.join("agent/images");
+    std::fs::create_dir_all(&images)?;
+    std::fs::copy(example_images()?, images.join("example.tar"))?;
+    Ok(())
 }
 
-fn terminate(pid: u32) -> Result<()> {
-    let status = Command::new("kill")
-        .args(["-TERM", &pid.to_string()])
-        .status()?;
-    anyhow::ensure!(status.success(), "kill {pid}");
-    Ok(())
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }

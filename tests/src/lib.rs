@@ -5,11 +5,17 @@
 mod background;
 mod cluster;
 mod command;
+mod hosts;
 mod kubectl;
+mod process;
 mod wait;
 
 pub use background::Background;
-pub use cluster::{Cluster, binary, example_images, free_port};
+pub use cluster::{
+    Cluster, binary, clean_data, example_images, free_port, provide_images, repository,
+};
 pub use command::{Output, run};
+pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};
+pub use process::Process;
 pub use wait::{eventually, eventually_async};

@@ -1,0 +1,94 @@
+//! Which CA a cluster has, and whether it is the one that the token names. Nothing secret is sent here.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::config::Kubeconfig;
+use kube::{Api, Client, Config};
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::EnrollError;
+
+/// Reads `kube-public/cluster-info` from a server that is not trusted yet; gives the CA's PEM if its public key has this hash.
+pub(super) async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String, EnrollError> {
+    let unusable = |reason: String| EnrollError::ClusterInfo {
+        server: server.to_owned(),
+        reason,
+    };
+    let url = server
+        .parse()
+        .map_err(|_| unusable("the address is not of the form https://HOST:PORT".to_owned()))?;
+    let mut config = Config::new(url);
+    // Trust comes from the hash below, not from this connection.
+    config.accept_invalid_certs = true;
+    let client = Client::try_from(config).map_err(|e| unusable(e.to_string()))?;
+    let api: Api<ConfigMap> = Api::namespaced(client, "kube-public");
+    let info = api.get("cluster-info").await.map_err(|e| match e {
+        kube::Error::Api(status) => unusable(status.message.clone()),
+        other => EnrollError::Unreachable {
+            server: server.to_owned(),
+            message: innermost(&other),
+        },
+    })?;
+    let text = info.data.unwrap_or_default().remove("kubeconfig");
+    let text = text.ok_or_else(|| unusable("cluster-info holds no kubeconfig".to_owned()))?;
+    let pem = ca_of(&text).map_err(unusable)?;
+    let found = x509_parser::pem::parse_x509_pem(pem.as_bytes())
+        .map_err(|e| e.to_string())
+        .and_then(|(_, pem)| key_hash(&pem.contents))
+        .map_err(unusable)?;
+    if found != *wanted {
+        return Err(EnrollError::WrongCa {
+            server: server.to_owned(),
+            found: hex::encode(found),
+            wanted: hex::encode(wanted),
+        });
+    }
+    Ok(pem)
+}
+
+/// The last cause, which says what really happened.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+fn ca_of(kubeconfig: &str) -> Result<String, String> {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).map_err(|e| e.to_string())?;
+    let cluster = kubeconfig.clusters.into_iter().next();
+    let data = cluster
+        .and_then(|named| named.cluster)
+        .and_then(|cluster| cluster.certificate_authority_data)
+        .ok_or("cluster-info names no CA")?;
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, data)
+        .map_err(|e| e.to_string())?;
+    String::from_utf8(bytes).map_err(|e| e.to_string())
+}
+
+/// SHA-256 of a certificate's SubjectPublicKeyInfo, as in kubeadm's `--discovery-token-ca-cert-hash`. The certificate is DER.
+///
+/// # Errors
+/// What is wrong with the certificate.
+pub fn key_hash(der: &[u8]) -> Result<[u8; 32], String> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|e| e.to_string())?;
+    Ok(Sha256::digest(certificate.public_key().raw).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_public_key() {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()])
+            .and_then(|params| params.self_signed(&key))
+            .expect("a certificate");
+        let wanted: [u8; 32] =
+            Sha256::digest(rcgen::PublicKeyData::subject_public_key_info(&key)).into();
+        assert_eq!(key_hash(certificate.der()), Ok(wanted));
+        assert!(key_hash(b"nothing").is_err());
+    }
+}
