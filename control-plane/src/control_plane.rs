@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api_client::{Backend, Client, User};
+use api_machinery::Status;
 use api_server::{
     ApiServer, Config, NodeIdentity, Pki, PkiConfig, PkiError, SecurityConfig, SecurityError,
     SecurityParts, Settings, StartError, Store, ensure_security_objects,
@@ -80,15 +81,9 @@ impl ControlPlane {
             SocketAddr::new(config.advertise_address, listen.port())
         );
         let admin = Client::new(api.backend(), superuser());
-        ensure_security_objects(&admin, &api.reader(), &pki, &url)
+        first_objects(&admin, &api, &pki, &url, &config)
             .await
-            .map_err(first_objects)?;
-        cluster_dns::ensure(&admin, config.cluster_dns)
-            .await
-            .map_err(first_objects)?;
-        cluster_settings::ensure(&admin, &config)
-            .await
-            .map_err(first_objects)?;
+            .map_err(|status| ControlPlaneError::FirstObjects(status.to_string()))?;
         let kubeconfig = config.directory.join("admin.kubeconfig");
         for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
             .into_iter()
@@ -181,8 +176,17 @@ impl ControlPlane {
     }
 }
 
-fn first_objects(status: api_machinery::Status) -> ControlPlaneError {
-    ControlPlaneError::FirstObjects(status.to_string())
+/// What must be there before the first client comes.
+async fn first_objects(
+    admin: &Client,
+    api: &ApiServer,
+    pki: &Pki,
+    url: &str,
+    config: &ControlPlaneConfig,
+) -> Result<(), Status> {
+    ensure_security_objects(admin, &api.reader(), pki, url).await?;
+    cluster_dns::ensure(admin, config.cluster_dns).await?;
+    cluster_settings::ensure(admin, config).await
 }
 
 async fn start_api(
