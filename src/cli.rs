@@ -1,5 +1,8 @@
 //! Every command and flag, with the help that teaches them.
 
+pub mod snapshot;
+pub mod state;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -34,6 +37,8 @@ pub enum Command {
     Store(Box<StoreArgs>),
     /// Make, list and delete the tokens that nodes join with.
     Token(TokenArgs),
+    /// Save, check and restore backups of the datastore.
+    Snapshot(snapshot::SnapshotArgs),
     /// Show the cluster at a glance: API, nodes, certificates.
     Status(StatusArgs),
 }
@@ -202,6 +207,8 @@ pub struct StoreArgs {
         default_value = "http://localhost:2379"
     )]
     pub advertise_client_urls: Vec<String>,
+    #[command(flatten)]
+    pub state: state::StateArgs,
     /// Certificate of the client URLs.
     #[arg(long, value_name = "FILE")]
     pub cert_file: Option<PathBuf>,

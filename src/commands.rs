@@ -3,6 +3,7 @@
 mod agent;
 mod cluster;
 mod server;
+mod snapshot;
 mod status;
 mod store;
 mod token;
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
         Command::Token(args) => runtime()?.block_on(token::run(args)),
         Command::Store(args) => runtime()?.block_on(store::run(*args)),
+        Command::Snapshot(args) => runtime()?.block_on(snapshot::run(args)),
         Command::Status(args) => runtime()?.block_on(status::run(args)),
     }
 }

@@ -12,6 +12,8 @@ mod error;
 mod fatal;
 #[doc(hidden)]
 pub mod fault;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 mod log;
 mod metrics;
@@ -28,6 +30,6 @@ pub use error::{Code, Error, WatchError};
 pub use metrics::Metrics;
 pub use refound::{RestoreError, RestoreOptions, force_new_cluster, restore, snapshot_status};
 pub use snapshot::{SnapshotError, SnapshotStream};
-pub use store::Store;
+pub use store::{AutoCompaction, Store};
 pub use types::*;
 pub use watch::Watcher;

@@ -81,6 +81,9 @@ pub const BALLAST_BYTES: u64 = 24 * 1024 * 1024;
 /// Time between two looks at the disk's free space.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two automatic compactions by number of revisions (as etcd).
+pub const COMPACT_REVISIONS_INTERVAL: Duration = Duration::from_secs(300);
+
 /// Default time between a leader's heartbeats (etcd's default).
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Default election timeout (etcd's default).

@@ -14,5 +14,6 @@ mod state;
 mod storage;
 
 pub use offline::Offline;
+pub use record::{decode_foreign, sample_records};
 pub use segment::preallocate;
 pub use storage::LogStorage;

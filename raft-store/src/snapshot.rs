@@ -12,7 +12,7 @@ mod receive;
 mod source;
 
 pub use file::{Summary, verify};
-pub use format::Header;
+pub use format::{Header, decode_foreign_block, encode_rows};
 pub use load::load;
 #[allow(unused_imports)]
 pub use receive::{Received, Receiver};

@@ -3,6 +3,7 @@
 //! Here the parts meet (`open`); rules of the data model are in `mvcc`, of agreement in `raft`.
 
 mod alarms;
+mod auto_compaction;
 mod compaction;
 mod leases;
 pub(crate) mod lessor;
@@ -28,6 +29,7 @@ use crate::raft::{Applied, Node};
 use crate::snapshot::Source;
 use crate::watch::Hub;
 use crate::*;
+pub use auto_compaction::AutoCompaction;
 use lessor::Lessor;
 use proposals::Proposals;
 use read_index::ReadIndex;

@@ -28,8 +28,17 @@ pub async fn run(args: StoreArgs) -> Result<()> {
     let mut config = raft_store::Config::new(data_dir);
     config.name = args.name.clone();
     config.client_urls = args.advertise_client_urls.clone();
+    config.quota_backend_bytes = args.state.quota();
+    let auto_compaction = args.state.auto_compaction()?;
+    if args.state.force_new_cluster {
+        let path = config.data_dir.clone();
+        tokio::task::spawn_blocking(move || raft_store::force_new_cluster(&path)).await??;
+    }
     let max_request_bytes = config.max_request_bytes;
     let store = raft_store::Store::open(config).await?;
+    if let Some(policy) = auto_compaction {
+        tokio::spawn(store.clone().auto_compact(policy));
+    }
     let shutdown = CancellationToken::new();
     let front = Front::new(store.clone(), shutdown.clone());
     let mut servers = tokio::task::JoinSet::new();

@@ -235,3 +235,30 @@ fn decode_entry(mut reader: Reader) -> Result<Entry, DecodeError> {
     };
     Ok(Entry { log_id, payload })
 }
+
+/// Decodes foreign bytes as the payload of each kind of record, and as a framed record.
+pub fn decode_foreign(data: &Bytes) {
+    for kind in 0..9 {
+        if let Ok(record) = Record::decode(kind, FORMAT, data.clone()) {
+            let mut out = Vec::new();
+            record.encode(&mut out);
+            seal(&mut out, 1, 0);
+            let framed = Framed::at(&out.into(), 0, 1).expect("it was just sealed");
+            assert_eq!(framed.decode().as_ref(), Ok(&record));
+        }
+    }
+    if let Some(framed) = Framed::at(data, 0, 1) {
+        let _ = framed.decode();
+    }
+}
+
+/// The payload of an entry that carries `batch`.
+pub fn sample_records(batch: &Batch) -> Vec<u8> {
+    let entry = Entry {
+        log_id: crate::raft::log_id(3, 5),
+        payload: Payload::Normal(batch.clone().into()),
+    };
+    let mut out = Vec::new();
+    Record::Entry(entry).encode(&mut out);
+    out.split_off(HEADER)
+}

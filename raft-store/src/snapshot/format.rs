@@ -172,6 +172,23 @@ fn decode_rows(payload: Bytes) -> Result<Block, DecodeError> {
     Ok(Block::Rows(family, rows))
 }
 
+/// A block as foreign bytes might have it: the first one is its kind, the checksum is right.
+pub fn decode_foreign_block(data: &Bytes) {
+    if let Some(kind) = data.first() {
+        let (kind, payload) = (u32::from(*kind % 6), data.slice(1..));
+        let _ = decode_block(kind, checksum(kind, &payload), payload);
+    }
+}
+
+/// The payload of a block of rows behind its kind.
+pub fn encode_rows(family: Family, rows: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut block = Rows::new(family);
+    rows.iter().for_each(|(key, value)| block.push(key, value));
+    let mut out = vec![ROWS as u8];
+    out.extend_from_slice(&block.payload);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
