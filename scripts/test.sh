@@ -7,6 +7,7 @@ echo "==> Building the binary and all tests"
 # In one go, so that both are built from the same dependencies.
 cargo build --release --workspace --bins --tests
 if cargo nextest --version >/dev/null 2>&1; then
-    exec cargo nextest run --release --workspace --no-fail-fast "$@"
+    # The same targets as above: nothing is compiled again.
+    exec cargo nextest run --release --workspace --lib --bins --tests --no-fail-fast "$@"
 fi
 exec cargo test --release --workspace "$@"
