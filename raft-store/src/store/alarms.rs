@@ -47,6 +47,11 @@ impl Store {
 
     /// Refuses a write that has no room; over the quota it raises this member's alarm, as etcd does.
     pub(super) async fn check_room(&self, command: &Command) -> Result<(), Error> {
+        if self.inner.view.load().alarms.check(command).is_err() {
+            // Apply would refuse it; the log of a member without room need not hold it. The alarm may be off since.
+            self.inner.read_index.wait().await?;
+            self.inner.view.load().alarms.check(command)?;
+        }
         let view = self.inner.view.load();
         let checked = self
             .inner
