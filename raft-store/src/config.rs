@@ -3,12 +3,30 @@
 //! Must not know: flags, environment, files (the binary reads those).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits;
+use crate::peer::{PeerNetwork, PeerTls};
+
+/// How a member without data begins: a list of names and peer URLs is that of etcd's `--initial-cluster`, a name
+/// with several URLs comes several times.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// Founds a cluster of its own, with ids chosen by chance.
+    #[default]
+    Alone,
+    /// Founds a cluster with others, which are given the same list and token.
+    Static {
+        members: Vec<(String, String)>,
+        token: String,
+    },
+    /// Joins a cluster that has added it: one of `members` is asked who it is, by its peer URLs.
+    Existing { members: Vec<(String, String)> },
+}
 
 /// Everything one member needs to start.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// Directory that holds this member's log and state; created if missing.
     pub data_dir: PathBuf,
@@ -16,6 +34,13 @@ pub struct Config {
     pub name: String,
     /// URLs under which other members reach this one.
     pub peer_urls: Vec<String>,
+    /// URLs to listen on for other members; none for a member that stays alone.
+    pub listen_peer_urls: Vec<String>,
+    /// What a member without data does. Of no concern to one that has data.
+    pub bootstrap: Bootstrap,
+    /// How other members are reached; by default over TCP, with TLS where URLs say so and `peer_tls` has the files.
+    pub peer_network: Option<Arc<dyn PeerNetwork>>,
+    pub peer_tls: PeerTls,
     /// URLs that clients are told.
     pub client_urls: Vec<String>,
     /// Refuse a directory of another cluster, if known from elsewhere.
@@ -31,6 +56,8 @@ pub struct Config {
     /// Free space of the disk below which they are refused, too; 0 = do not look.
     pub disk_reserve_bytes: u64,
     pub block_cache_bytes: usize,
+    /// Size of one file of the log, bytes. Some of them are kept for members that were away.
+    pub log_segment_bytes: u64,
     pub watch_ring_bytes: usize,
 }
 
@@ -41,6 +68,10 @@ impl Config {
             data_dir: data_dir.into(),
             name: "default".to_owned(),
             peer_urls: Vec::new(),
+            listen_peer_urls: Vec::new(),
+            bootstrap: Bootstrap::Alone,
+            peer_network: None,
+            peer_tls: PeerTls::default(),
             client_urls: Vec::new(),
             expected_cluster_id: None,
             heartbeat: limits::HEARTBEAT,
@@ -50,6 +81,7 @@ impl Config {
             quota_backend_bytes: limits::QUOTA_BACKEND_BYTES,
             disk_reserve_bytes: limits::DISK_RESERVE_BYTES,
             block_cache_bytes: limits::BLOCK_CACHE_BYTES,
+            log_segment_bytes: limits::LOG_SEGMENT_BYTES,
             watch_ring_bytes: limits::WATCH_RING_BYTES,
         }
     }
@@ -100,6 +132,18 @@ pub enum OpenError {
     Log(#[source] std::io::Error),
     #[error("the state database failed: {0}")]
     State(String),
+    #[error("cannot listen on {url} for other members: {source}")]
+    Listen { url: String, source: std::io::Error },
+    #[error("the initial cluster is wrong: {0}")]
+    InitialCluster(String),
+    #[error("member {id:x} has already been bootstrapped: the data that was in {} is lost; remove the member and add it again", .path.display())]
+    AlreadyBootstrapped { id: u64, path: PathBuf },
+    #[error("member {id:x} has been permanently removed from the cluster")]
+    Removed { id: u64 },
+    #[error("none of the cluster's members answered: {}", .urls.join(", "))]
+    NoCluster { urls: Vec<String> },
+    #[error("the cluster has no member with the peer URLs {}: add it first", .urls.join(", "))]
+    NotAdded { urls: Vec<String> },
     #[error("Raft failed to start: {0}")]
     Raft(String),
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::config::OpenError;
@@ -27,6 +28,9 @@ pub struct Identity {
     pub format: u32,
     pub cluster_id: u64,
     pub member_id: u64,
+    /// Chosen by chance when the directory is made: tells its data from other data under the same ids.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub incarnation: u64,
     /// The state lies in `state`, or in `state.N` once it was replaced N times.
     #[serde(default, skip_serializing_if = "is_zero")]
     state_generation: u64,
@@ -41,6 +45,7 @@ impl Identity {
             format: FORMAT,
             cluster_id,
             member_id,
+            incarnation: rand::rng().random_range(1..u64::MAX),
             state_generation: 0,
             log_generation: 0,
         }
@@ -122,6 +127,11 @@ impl DataDir {
             return Ok(None);
         }
         Self::open(path, None, || unreachable!("the identity is there")).map(Some)
+    }
+
+    /// Whether a member's data lies in `path`.
+    pub fn has_identity(path: &Path) -> bool {
+        path.join(IDENTITY).exists()
     }
 
     pub fn path(&self) -> &Path {

@@ -2,6 +2,8 @@
 //!
 //! Clients tell errors apart by these exact strings (etcd's `rpctypes`), so they are part of the interface.
 
+use serde::{Deserialize, Serialize};
+
 /// The gRPC status codes the store uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -19,7 +21,7 @@ pub enum Code {
 }
 
 /// A request that was refused, or whose outcome is unknown.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Error {
     #[error("etcdserver: key is not provided")]
     EmptyKey,
@@ -70,6 +72,11 @@ pub enum Error {
     /// The member has no connection to the leader, or the leader none to a quorum: the outcome is not known.
     #[error("etcdserver: request timed out, possibly due to connection lost")]
     TimeoutConnectionLost,
+    /// This member lags behind the leader.
+    #[error("etcdserver: request timed out, waiting for the applied index took too long")]
+    TimeoutApplied,
+    #[error("etcdserver: the member has been permanently removed from the cluster")]
+    MemberRemoved,
     #[error("etcdserver: unhealthy cluster")]
     Unhealthy,
     #[error("etcdserver: member not found")]
@@ -143,6 +150,8 @@ impl Error {
             | Error::Timeout
             | Error::TimeoutLeaderFailed
             | Error::TimeoutConnectionLost
+            | Error::TimeoutApplied
+            | Error::MemberRemoved
             | Error::Unhealthy
             | Error::Stopped => Code::Unavailable,
             Error::OutcomeUnknown(_) => Code::Unknown,
@@ -161,6 +170,8 @@ impl Error {
                 | Error::Timeout
                 | Error::TimeoutLeaderFailed
                 | Error::TimeoutConnectionLost
+                | Error::TimeoutApplied
+                | Error::MemberRemoved
                 | Error::Unhealthy
                 | Error::Stopped
                 | Error::OutcomeUnknown(_)

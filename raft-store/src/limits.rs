@@ -30,8 +30,8 @@ pub const LOG_CACHE_BYTES: usize = 4 * 1024 * 1024;
 pub const LOG_SPARE_SEGMENTS: usize = 1;
 /// Log segments after which the state is flushed and the log before it may go.
 pub const LOG_SEGMENTS_PER_CHECKPOINT: usize = 4;
-/// Log entries kept behind a checkpoint for members that lag.
-pub const LOG_ENTRIES_KEPT: u64 = 16;
+/// Newest log segments kept behind a checkpoint, so that members that were away catch up from the log.
+pub const LOG_SEGMENTS_KEPT: u64 = 3;
 
 /// Most learners that stay learners (etcd's `--max-learners` default).
 pub const MAX_LEARNERS: usize = 1;
@@ -39,6 +39,25 @@ pub const MAX_LEARNERS: usize = 1;
 pub const PROMOTION_LAG_ENTRIES: u64 = 1_000;
 /// How long a request may wait for agreement, beside two election timeouts (as etcd).
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Batches of each member that the leader remembers having taken.
+pub const PROPOSALS_REMEMBERED: usize = 256;
+/// Largest message between members, bytes.
+pub const PEER_FRAME_BYTES: usize = 64 * 1024 * 1024;
+/// Calls that may be under way on one connection between members.
+pub const PEER_CALLS: usize = 1_024;
+/// Messages written to another member by one system call.
+pub const PEER_FRAMES_PER_WRITE: usize = 64;
+/// Buffer of a connection between members, bytes.
+pub const PEER_BUFFER_BYTES: usize = 32 * 1024;
+/// Connections from other members at one listener.
+pub const PEER_CONNECTIONS: usize = 128;
+/// TLS handshakes of members that may wait to be taken up.
+pub const PEER_HANDSHAKES: usize = 16;
+/// Appends that may be under way to one member.
+pub const PEER_APPENDS: usize = 64;
+/// An append carries entries up to this size (and at least one), bytes.
+pub const PEER_APPEND_BYTES: usize = 1024 * 1024;
 
 /// Events kept in memory for watchers that start slightly in the past: bytes of keys and values.
 pub const WATCH_RING_BYTES: usize = 4 * 1024 * 1024;

@@ -3,6 +3,7 @@
 //! `record` is the format, `segment` the files, `recover` what a start finds, `flusher` the only writer, `storage`
 //! the face towards openraft. Must not know what the entries mean.
 
+pub mod entry;
 mod flusher;
 mod offline;
 mod record;

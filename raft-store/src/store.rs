@@ -4,7 +4,10 @@
 
 mod alarms;
 mod auto_compaction;
+mod bootstrap;
 mod compaction;
+pub(crate) mod driver;
+pub(crate) mod leader_leases;
 mod leases;
 pub(crate) mod lessor;
 mod members;
@@ -12,6 +15,7 @@ mod open;
 pub(crate) mod proposals;
 pub(crate) mod read_index;
 mod space;
+mod to_leader;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,10 +34,12 @@ use crate::snapshot::Source;
 use crate::watch::Hub;
 use crate::*;
 pub use auto_compaction::AutoCompaction;
+use leader_leases::LeaderLeases;
 use lessor::Lessor;
 use proposals::Proposals;
 use read_index::ReadIndex;
 use space::Space;
+use to_leader::ToLeader;
 
 /// One member of the store. Cheap to clone; the last clone that goes away stops it.
 #[derive(Clone)]
@@ -48,6 +54,8 @@ struct Inner {
     read_index: ReadIndex,
     hub: Arc<Hub>,
     lessor: Arc<Lessor>,
+    leases: Arc<LeaderLeases>,
+    to_leader: ToLeader,
     leadership: Receiver<Leadership>,
     cleaned: Receiver<i64>,
     /// Tasks that end with the member.
@@ -260,8 +268,28 @@ impl Store {
         &self.inner.metrics
     }
 
+    /// Returns once others know this member: it has found its cluster, and the cluster a leader.
+    pub async fn ready(&self) -> Result<(), Error> {
+        let mut published = self.inner.node.published.clone();
+        let published = published.wait_for(|published| *published).await;
+        published.map(drop).map_err(|_| Error::Stopped)
+    }
+
+    /// Returns when the member cannot go on, and why: it was removed from the cluster, or its data was replaced.
+    pub async fn ended(&self) -> String {
+        let mut ended = self.inner.node.ended.clone();
+        let why = ended.wait_for(Option::is_some).await;
+        let why = why.ok().and_then(|why| why.clone());
+        match why {
+            Some(why) => why,
+            // It was stopped.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Stops the member and waits until its thread has ended. What was acknowledged is safe with or without it.
     pub async fn shutdown(&self) {
+        self.hand_over().await;
         self.inner.hub.close();
         self.inner.node.stop().await;
         let background = std::mem::take(&mut *self.inner.background.lock());

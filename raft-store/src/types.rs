@@ -5,6 +5,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// A key with its value and etcd's bookkeeping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -444,7 +445,7 @@ pub struct SnapshotStatus {
 }
 
 /// One member of the cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub id: u64,
     pub name: String,

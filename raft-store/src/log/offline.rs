@@ -10,6 +10,7 @@ use super::flusher::Waiter;
 use super::record::Record;
 use super::storage::{LogReader, LogStorage};
 use crate::config::OpenError;
+use crate::limits;
 use crate::raft::{Entry, LogId, Vote};
 
 /// A log that is only read.
@@ -26,6 +27,7 @@ impl LogStorage {
     pub fn open_offline(path: &Path, member: u64) -> Result<Offline, OpenError> {
         let log = LogStorage::open(
             path,
+            limits::LOG_SEGMENT_BYTES,
             member,
             Default::default(),
             Default::default(),

@@ -6,9 +6,10 @@
 
 use bytes::Bytes;
 
+use super::entry;
 use crate::codec::{DecodeError, Reader, put_u64};
 use crate::command::Batch;
-use crate::raft::{Entry, LogId, Membership, Payload, Vote};
+use crate::raft::{Entry, LogId, Payload, Vote};
 
 pub const HEADER: usize = 24;
 const ALIGN: usize = 8;
@@ -45,7 +46,7 @@ impl Record {
                 1
             }
             Record::Entry(entry) => {
-                encode_entry(out, entry);
+                entry::encode(out, entry);
                 2
             }
             Record::Vote(vote) => {
@@ -55,15 +56,15 @@ impl Record {
                 3
             }
             Record::Committed(id) => {
-                encode_optional(out, id.as_ref());
+                entry::put_optional_id(out, id.as_ref());
                 4
             }
             Record::TruncatedAfter(id) => {
-                encode_optional(out, id.as_ref());
+                entry::put_optional_id(out, id.as_ref());
                 5
             }
             Record::Purged(id) => {
-                encode_optional(out, Some(id));
+                entry::put_optional_id(out, Some(id));
                 6
             }
             Record::Closed => 7,
@@ -91,16 +92,16 @@ impl Record {
             1 => Record::Opened {
                 member: reader.u64()?,
             },
-            2 => Record::Entry(decode_entry(reader)?),
+            2 => Record::Entry(entry::decode(reader)?),
             3 => {
                 let mut vote = Vote::new(reader.u64()?, reader.u64()?);
                 vote.committed = reader.bool()?;
                 Record::Vote(vote)
             }
-            4 => Record::Committed(decode_optional(&mut reader)?),
-            5 => Record::TruncatedAfter(decode_optional(&mut reader)?),
+            4 => Record::Committed(entry::read_optional_id(&mut reader)?),
+            5 => Record::TruncatedAfter(entry::read_optional_id(&mut reader)?),
             6 => Record::Purged(
-                decode_optional(&mut reader)?.ok_or(DecodeError("purged up to nothing"))?,
+                entry::read_optional_id(&mut reader)?.ok_or(DecodeError("purged up to nothing"))?,
             ),
             7 => Record::Closed,
             _ => return Err(DecodeError("unknown kind of record")),
@@ -180,60 +181,6 @@ pub fn find_valid(segment_bytes: &Bytes, offset: usize, segment: u64) -> Vec<Fra
         found.extend(framed);
     }
     found
-}
-
-fn encode_optional(out: &mut Vec<u8>, id: Option<&LogId>) {
-    match id {
-        None => out.push(0),
-        Some(id) => {
-            out.push(1);
-            put_u64(out, id.leader_id.term);
-            put_u64(out, id.index);
-        }
-    }
-}
-
-fn decode_optional(reader: &mut Reader) -> Result<Option<LogId>, DecodeError> {
-    Ok(if reader.bool()? {
-        Some(decode_id(reader)?)
-    } else {
-        None
-    })
-}
-
-fn decode_id(reader: &mut Reader) -> Result<LogId, DecodeError> {
-    Ok(crate::raft::log_id(reader.u64()?, reader.u64()?))
-}
-
-fn encode_entry(out: &mut Vec<u8>, entry: &Entry) {
-    put_u64(out, entry.log_id.leader_id.term);
-    put_u64(out, entry.log_id.index);
-    match &entry.payload {
-        Payload::Blank => out.push(0),
-        Payload::Normal(proposal) => {
-            out.push(1);
-            proposal.batch().encode(out);
-        }
-        Payload::Membership(membership) => {
-            out.push(2);
-            serde_json::to_writer(out, membership).expect("a membership is JSON");
-        }
-    }
-}
-
-fn decode_entry(mut reader: Reader) -> Result<Entry, DecodeError> {
-    let log_id = decode_id(&mut reader)?;
-    let payload = match reader.u8()? {
-        0 => Payload::Blank,
-        1 => Payload::Normal(Batch::decode(reader.rest())?.into()),
-        2 => {
-            let membership: Membership = serde_json::from_slice(&reader.rest())
-                .map_err(|_| DecodeError("not a membership"))?;
-            Payload::Membership(membership)
-        }
-        _ => return Err(DecodeError("unknown kind of entry")),
-    };
-    Ok(Entry { log_id, payload })
 }
 
 /// Decodes foreign bytes as the payload of each kind of record, and as a framed record.

@@ -13,13 +13,21 @@ use super::segment::Directory;
 use super::storage::LogStorage;
 use crate::OpenError;
 use crate::command::{Batch, Command, Origin};
+use crate::limits::LOG_SEGMENT_BYTES;
 use crate::raft::{Entry, Payload, TypeConfig, Vote, log_id};
 
 const MEMBER: u64 = 3;
 
 fn open(path: &Path) -> Result<LogStorage, OpenError> {
     let sole = Arc::new(AtomicBool::new(true));
-    LogStorage::open(path, MEMBER, Default::default(), Default::default(), sole)
+    LogStorage::open(
+        path,
+        LOG_SEGMENT_BYTES,
+        MEMBER,
+        Default::default(),
+        Default::default(),
+        sole,
+    )
 }
 
 fn entry(term: u64, index: u64) -> Entry {
@@ -75,7 +83,7 @@ async fn a_log_cut_at_any_byte_keeps_what_was_complete() {
     let path = dir.path().join("cut");
     let mut previous = None;
     for length in 0..=bytes.len() {
-        let directory = Directory::open(path.clone()).unwrap();
+        let directory = Directory::open(path.clone(), LOG_SEGMENT_BYTES).unwrap();
         let file = directory.path_of(1);
         fs::write(&file, &bytes[..length]).unwrap();
         let found = recover(&directory, MEMBER).unwrap();
@@ -99,7 +107,7 @@ async fn a_flipped_byte_is_a_torn_tail_or_named_as_corruption() {
     for at in 0..bytes.len() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;
-        let directory = Directory::open(path.clone()).unwrap();
+        let directory = Directory::open(path.clone(), LOG_SEGMENT_BYTES).unwrap();
         let file = directory.path_of(1);
         fs::write(&file, &flipped).unwrap();
         match recover(&directory, MEMBER) {
@@ -204,9 +212,12 @@ async fn truncation_purge_and_votes_survive() {
 async fn another_members_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     sample(dir.path()).await;
-    let refused = recover(&Directory::open(dir.path().to_owned()).unwrap(), MEMBER + 1)
-        .map(drop)
-        .unwrap_err();
+    let refused = recover(
+        &Directory::open(dir.path().to_owned(), LOG_SEGMENT_BYTES).unwrap(),
+        MEMBER + 1,
+    )
+    .map(drop)
+    .unwrap_err();
     assert!(
         refused
             .to_string()

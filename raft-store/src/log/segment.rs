@@ -21,6 +21,8 @@ pub struct Segment {
 #[derive(Clone, Debug)]
 pub struct Directory {
     path: PathBuf,
+    /// Of an ordinary segment; one that must hold a larger record is larger.
+    segment_bytes: u64,
 }
 
 const SUFFIX: &str = ".log";
@@ -28,9 +30,12 @@ const SPARE: &str = ".spare";
 
 impl Directory {
     /// Opens the directory, created if missing.
-    pub fn open(path: PathBuf) -> io::Result<Self> {
+    pub fn open(path: PathBuf, segment_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
-        Ok(Self { path })
+        Ok(Self {
+            path,
+            segment_bytes,
+        })
     }
 
     /// The segments' numbers, ascending.
@@ -79,7 +84,7 @@ impl Directory {
             .create(true)
             .truncate(false)
             .open(&path)?;
-        let wanted = bytes.max(limits::LOG_SEGMENT_BYTES);
+        let wanted = bytes.max(self.segment_bytes);
         if file.metadata()?.len() < wanted {
             preallocate(&file, wanted)?;
         }
@@ -102,7 +107,7 @@ impl Directory {
     /// Gives up a purged segment: kept as a spare of ordinary size, or deleted.
     pub fn retire(&self, number: u64) -> io::Result<()> {
         let path = self.path_of(number);
-        let ordinary = fs::metadata(&path)?.len() == limits::LOG_SEGMENT_BYTES;
+        let ordinary = fs::metadata(&path)?.len() == self.segment_bytes;
         if ordinary && self.spares()?.len() < limits::LOG_SPARE_SEGMENTS {
             fs::rename(&path, self.path.join(format!("{number:016x}{SPARE}")))
         } else {

@@ -109,6 +109,32 @@ impl State {
         self.positions.get(at as usize).copied()
     }
 
+    /// The last entry before the newest `segments` segments.
+    pub fn last_before(&self, segments: u64) -> Option<u64> {
+        let newest = self.positions.back()?.segment;
+        let kept_from = (newest + 1).checked_sub(segments)?;
+        let count = self
+            .positions
+            .partition_point(|position| position.segment < kept_from);
+        (self.first + count as u64).checked_sub(1)
+    }
+
+    /// Where a read of `start..end` ends so that it takes at most `bytes`, or one entry.
+    pub fn end_within(&self, start: u64, end: u64, bytes: usize) -> u64 {
+        let mut left = bytes;
+        for index in start..end {
+            let len = match index.checked_sub(self.cached_from) {
+                Some(at) if (at as usize) < self.cached.len() => self.cached[at as usize].1,
+                _ => self.position(index).map_or(0, |position| position.len),
+            };
+            if len as usize > left && index > start {
+                return index;
+            }
+            left = left.saturating_sub(len as usize);
+        }
+        end
+    }
+
     /// The oldest segment that still holds an entry.
     pub fn oldest_segment(&self) -> Option<u64> {
         self.positions.front().map(|position| position.segment)

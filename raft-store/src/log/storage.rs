@@ -20,6 +20,7 @@ use super::recover::recover;
 use super::segment::Directory;
 use super::state::Position;
 use crate::config::OpenError;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
 
@@ -36,12 +37,13 @@ impl LogStorage {
     /// Opens the log in `path`; `checkpoint_due` is told when the log has grown enough to be purged.
     pub fn open(
         path: &Path,
+        segment_bytes: u64,
         member: u64,
         metrics: Metrics,
         checkpoint_due: Arc<Notify>,
         sole_voter: Arc<AtomicBool>,
     ) -> Result<Self, OpenError> {
-        let directory = Directory::open(path.to_owned()).map_err(OpenError::Log)?;
+        let directory = Directory::open(path.to_owned(), segment_bytes).map_err(OpenError::Log)?;
         let found = recover(&directory, member)?;
         if found.torn_bytes > 0 {
             tracing::info!(
@@ -76,6 +78,17 @@ impl LogStorage {
     /// The last entry that was purged.
     pub fn purged(&self) -> Option<LogId> {
         self.shared.state.lock().purged
+    }
+
+    /// Up to which entry the log may be purged: what is kept is for members that were away for a while.
+    pub fn purgeable(&self) -> Arc<dyn Fn() -> Option<u64> + Send + Sync> {
+        let (shared, sole_voter) = (self.shared.clone(), self.sole_voter.clone());
+        Arc::new(move || {
+            if sole_voter.load(Ordering::SeqCst) {
+                return Some(u64::MAX);
+            }
+            shared.state.lock().last_before(limits::LOG_SEGMENTS_KEPT)
+        })
     }
 
     pub fn reader(&self) -> LogReader {
@@ -187,6 +200,19 @@ impl RaftLogReader<TypeConfig> for LogReader {
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
         Ok(self.shared.state.lock().vote)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let end = self
+            .shared
+            .state
+            .lock()
+            .end_within(start, end, limits::PEER_APPEND_BYTES);
+        self.entries(start..end)
     }
 }
 

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::ChangeMembers;
+use serde::{Deserialize, Serialize};
 
 use super::types::{MemberInfo, Membership};
 use crate::{Error, Member, limits};
 
 /// A change of the members, as asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     Add {
         id: u64,
@@ -28,7 +29,6 @@ pub enum Change {
     Promote {
         id: u64,
     },
-    #[allow(dead_code)]
     /// A member that has started tells what others do not know of it.
     Publish {
         id: u64,
@@ -74,7 +74,7 @@ impl Change {
                 id,
                 peer_urls,
                 is_learner,
-            } => view.add(*id, peer_urls, *is_learner).map(Some),
+            } => view.add(*id, peer_urls, *is_learner),
             Change::Remove { id } => view.remove(*id).map(Some),
             Change::Update { id, peer_urls } => view.update(*id, peer_urls),
             Change::Promote { id } => view.promote(*id).map(Some),
@@ -109,7 +109,6 @@ pub fn check_urls(urls: &[String]) -> Result<Vec<String>, Error> {
     Ok(urls)
 }
 
-#[allow(dead_code)]
 /// The learner that the leader should promote next: added as a voter, and caught up.
 pub fn next_promotion(membership: &Membership, facts: &Facts) -> Option<u64> {
     let waits = |(id, info): &(&u64, &MemberInfo)| {
@@ -122,7 +121,6 @@ pub fn next_promotion(membership: &Membership, facts: &Facts) -> Option<u64> {
 }
 
 impl Facts {
-    #[allow(dead_code)]
     /// Entries that a follower has yet to get.
     fn lag(&self, id: u64) -> u64 {
         match self.matched.get(&id) {
@@ -166,9 +164,12 @@ impl View<'_> {
         Ok(())
     }
 
-    fn add(&self, id: u64, peer_urls: &[String], is_learner: bool) -> Result<Step, Error> {
-        if self.membership.get_node(&id).is_some() {
-            return Err(Error::MemberExists);
+    fn add(&self, id: u64, peer_urls: &[String], is_learner: bool) -> Result<Option<Step>, Error> {
+        match self.membership.get_node(&id) {
+            // Asked for twice, since the first answer was lost.
+            Some(info) if info.peer_urls == peer_urls => return Ok(None),
+            Some(_) => return Err(Error::MemberExists),
+            None => {}
         }
         self.check_urls_unused(id, peer_urls)?;
         if is_learner {
@@ -189,7 +190,7 @@ impl View<'_> {
             becomes_voter: !is_learner,
             ..Default::default()
         };
-        Ok(ChangeMembers::AddNodes(BTreeMap::from([(id, info)])))
+        Ok(Some(ChangeMembers::AddNodes(BTreeMap::from([(id, info)]))))
     }
 
     fn remove(&self, id: u64) -> Result<Step, Error> {

@@ -1,43 +1,57 @@
-//! One Raft member in its own thread: openraft, the proposals, the leases and the reads share one small runtime.
+//! One Raft member in its own thread: openraft, the calls between members, the proposals, the leases and the reads
+//! share one small runtime.
 //!
 //! A thread of its own keeps heartbeats on time whatever else the process does, and makes the hops between these
 //! tasks cheap.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use openraft::async_runtime::WatchReceiver;
-use openraft::{ServerState, SnapshotPolicy};
+use openraft::SnapshotPolicy;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::membership::Change;
+use super::follow::{Followed, follow_leadership, follow_members};
 use super::network::Network;
 use super::reconfigure::Reconfigure;
+use super::service::{Accepted, PeerService};
 use super::state_machine::StateMachine;
+use super::transfer::Incoming;
 use super::types::{MemberInfo, TypeConfig};
+use super::upkeep::{checkpoint, publish, take_care};
 use crate::config::{Config, OpenError};
 use crate::log::LogStorage;
+use crate::peer::{Me, PeerListener, PeerNetwork, Peers, Service, serve};
+use crate::store::driver::Driver;
+use crate::store::leader_leases::LeaderLeases;
 use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
-use crate::store::read_index;
-use crate::{Error, Leadership, Member, limits};
+use crate::store::read_index::{ReadIndex, Rounds, Waiter};
+use crate::{Leadership, limits};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// Everything a member is made of.
 pub struct Parts {
     pub config: Config,
-    pub member: u64,
+    pub me: Me,
+    /// The members of a cluster that begins, if this is one of its founders.
+    pub founders: Option<BTreeMap<u64, MemberInfo>>,
+    pub network: Arc<dyn PeerNetwork>,
+    /// Where other members' snapshots are taken in.
+    pub snapshots: PathBuf,
     pub log: LogStorage,
+    pub log_kept: Arc<dyn Fn() -> Option<u64> + Send + Sync>,
     pub state_machine: StateMachine,
     pub proposals: Arc<Proposals>,
     pub lessor: Arc<Lessor>,
-    pub reads: mpsc::Receiver<oneshot::Sender<Result<(), Error>>>,
-    /// Term of the newest applied entry.
-    pub applied_term: watch::Receiver<u64>,
+    pub leases: Arc<LeaderLeases>,
+    pub reads: ReadIndex,
+    pub waiters: mpsc::Receiver<Waiter>,
+    pub followed: Followed,
     pub leadership: watch::Sender<Leadership>,
     pub leads: Arc<AtomicBool>,
     pub sole_voter: Arc<AtomicBool>,
@@ -47,23 +61,43 @@ pub struct Parts {
 /// A running member.
 pub struct Node {
     pub raft: Raft,
-    reconfigure: Reconfigure,
+    pub peers: Arc<Peers>,
+    pub reconfigure: Arc<Reconfigure>,
+    /// Others know this member's name and addresses.
+    pub published: watch::Receiver<bool>,
+    /// Why the member ended by itself.
+    pub ended: watch::Receiver<Option<String>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// What is known once the member runs.
+struct Running {
+    raft: Raft,
+    peers: Arc<Peers>,
+    reconfigure: Arc<Reconfigure>,
+}
+
+type Started = oneshot::Sender<Result<Running, OpenError>>;
+
 impl Node {
     /// Starts the member's thread and returns once Raft runs (not yet led).
     pub async fn start(parts: Parts) -> Result<Self, OpenError> {
-        let reconfigure = Reconfigure::new(parts.member, parts.config.election_timeout);
         let (stop, stopped) = oneshot::channel();
         let (started, running) = oneshot::channel();
+        let (ending, ended) = watch::channel(None);
+        let (publishing, published) = watch::channel(false);
         let body = move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             match runtime {
-                Ok(runtime) => runtime.block_on(run(parts, started, stopped)),
+                Ok(runtime) => {
+                    let ended = runtime.block_on(run(parts, started, stopped, publishing));
+                    ending.send_replace(ended);
+                    // What still blocks on the disk is not waited for.
+                    runtime.shutdown_background();
+                }
                 Err(error) => drop(started.send(Err(OpenError::Raft(error.to_string())))),
             }
         };
@@ -71,20 +105,18 @@ impl Node {
             .name("raft".to_owned())
             .spawn(body);
         let thread = thread.map_err(|error| OpenError::Raft(error.to_string()))?;
-        let raft = running
+        let running = running
             .await
             .map_err(|_| OpenError::Raft("its thread has ended".to_owned()))??;
         Ok(Self {
-            raft,
-            reconfigure,
+            raft: running.raft,
+            peers: running.peers,
+            reconfigure: running.reconfigure,
+            published,
+            ended,
             stop: Mutex::new(Some(stop)),
             thread: Mutex::new(Some(thread)),
         })
-    }
-
-    /// Changes the cluster's members; those after it.
-    pub async fn change_members(&self, change: &Change) -> Result<Vec<Member>, Error> {
-        self.reconfigure.change(&self.raft, change).await
     }
 
     /// Stops the member and waits until its thread has ended.
@@ -112,60 +144,158 @@ impl Drop for Node {
     }
 }
 
+/// Runs the member until it is stopped, or cannot go on: then says why.
 async fn run(
     parts: Parts,
-    started: oneshot::Sender<Result<Raft, OpenError>>,
+    started: Started,
     stopped: oneshot::Receiver<()>,
-) {
-    let info = MemberInfo {
-        name: parts.config.name.clone(),
-        peer_urls: parts.config.peer_urls.clone(),
-        client_urls: parts.config.client_urls.clone(),
-        ..Default::default()
-    };
-    let raft = match start_raft(&parts.config, parts.member, parts.log, parts.state_machine).await {
-        Ok(raft) => raft,
-        Err(error) => return drop(started.send(Err(error))),
-    };
-    if let Err(error) = take_lead(&raft, parts.member, info, &parts.sole_voter).await {
-        return drop(started.send(Err(error)));
-    }
-    if started.send(Ok(raft.clone())).is_err() {
-        return;
-    }
-    let leadership = parts.leadership.subscribe();
+    published: watch::Sender<bool>,
+) -> Option<String> {
     let proposals = parts.proposals.clone();
-    tokio::select! {
-        _ = stopped => {}
-        () = parts.proposals.drive(raft.clone()) => {}
-        () = parts.lessor.run(leadership, proposals) => {}
-        () = read_index::rounds(raft.clone(), parts.reads) => {}
-        () = checkpoint(&raft, &parts.checkpoint_due) => {}
-        () = follow_leadership(&raft, parts.applied_term, &parts.leadership, &parts.leads) => {}
+    let leads = parts.leads.clone();
+    let (running, ended) = match Box::pin(start(parts, published)).await {
+        Ok(started) => started,
+        Err(error) => {
+            drop(started.send(Err(error)));
+            return None;
+        }
+    };
+    let (raft, mut excluded) = (running.raft.clone(), running.peers.excluded());
+    if started.send(Ok(running)).is_err() {
+        return None;
     }
-    parts.leads.store(false, Ordering::SeqCst);
-    parts.proposals.close();
+    let why = tokio::select! {
+        _ = stopped => None,
+        refusal = excluded.wait_for(Option::is_some) => {
+            refusal.ok().and_then(|refusal| refusal.as_ref().map(ToString::to_string))
+        }
+        () = ended => Some("Raft has ended".to_owned()),
+    };
+    if let Some(why) = &why {
+        tracing::error!(%why, "this member ends");
+    }
+    leads.store(false, Ordering::SeqCst);
+    proposals.close();
     if let Err(error) = raft.shutdown().await {
         tracing::error!(%error, "Raft did not end cleanly");
     }
+    why
+}
+
+/// Puts the member together; what is returned beside it does its work.
+async fn start(
+    parts: Parts,
+    published: watch::Sender<bool>,
+) -> Result<(Running, impl Future<Output = ()>), OpenError> {
+    let config = &parts.config;
+    let runtime = tokio::runtime::Handle::current();
+    let silence = config.election_timeout;
+    let peers = Arc::new(Peers::new(
+        parts.me,
+        parts.network.clone(),
+        runtime,
+        silence,
+    ));
+    let listeners = listen(config, &*parts.network).await?;
+    let raft = start_raft(config, &peers, parts.log, parts.state_machine).await?;
+    if let Some(founders) = &parts.founders {
+        peers.set_members(&founders.clone().into(), []);
+    }
+    take_lead(&raft, parts.me.member, parts.founders, &parts.sole_voter).await?;
+    parts.followed.set_members(&raft, &peers);
+    let reconfigure = Arc::new(Reconfigure::new(parts.me.member, config.election_timeout));
+    let service: Arc<dyn Service> = Arc::new(PeerService {
+        raft: raft.clone(),
+        peers: peers.clone(),
+        reads: parts.reads.clone(),
+        leases: parts.leases.clone(),
+        reconfigure: reconfigure.clone(),
+        accepted: Accepted::default(),
+        incoming: Incoming::new(parts.snapshots, parts.me.cluster),
+    });
+    let leadership = parts.leadership.subscribe();
+    let driver = Driver {
+        raft: raft.clone(),
+        peers: peers.clone(),
+        proposals: parts.proposals.clone(),
+        leadership: leadership.clone(),
+        request_timeout: config.request_timeout(),
+        retry: config.heartbeat,
+    };
+    let rounds = Rounds {
+        raft: raft.clone(),
+        peers: peers.clone(),
+        leadership: leadership.clone(),
+        applied: parts.followed.index.clone(),
+        request_timeout: config.request_timeout(),
+        retry: config.heartbeat,
+    };
+    let running = Running {
+        raft: raft.clone(),
+        peers: peers.clone(),
+        reconfigure: reconfigure.clone(),
+    };
+    let (lessor, proposals, config) = (parts.lessor, parts.proposals, parts.config);
+    let (waiters, due, kept) = (parts.waiters, parts.checkpoint_due, parts.log_kept);
+    let (sender, leads, mut followed) = (parts.leadership, parts.leads, parts.followed);
+    let work = async move {
+        let mut servers = tokio::task::JoinSet::new();
+        for listener in listeners {
+            servers.spawn(serve(listener, peers.clone(), service.clone()));
+        }
+        tokio::select! {
+            () = driver.run() => {}
+            () = lessor.run(leadership.clone(), proposals) => {}
+            () = rounds.run(waiters) => {}
+            () = checkpoint(&raft, &due, &*kept) => {}
+            () = follow_members(&raft, &peers, followed.removed.clone()) => {}
+            () = publish(&raft, &peers, &reconfigure, &config, leadership.clone(), published) => {}
+            () = take_care(&raft, &reconfigure, config.heartbeat) => {}
+            () = follow_leadership(&raft, &mut followed.term, &sender, &leads) => {}
+        }
+    };
+    Ok((running, work))
+}
+
+async fn listen(
+    config: &Config,
+    network: &dyn PeerNetwork,
+) -> Result<Vec<Box<dyn PeerListener>>, OpenError> {
+    let mut listeners = Vec::new();
+    for url in &config.listen_peer_urls {
+        let listener = network.listen(url).await;
+        listeners.push(listener.map_err(|source| OpenError::Listen {
+            url: url.clone(),
+            source,
+        })?);
+        tracing::info!(%url, "listening for other members");
+    }
+    Ok(listeners)
 }
 
 async fn start_raft(
     config: &Config,
-    member: u64,
+    peers: &Arc<Peers>,
     log: LogStorage,
     state_machine: StateMachine,
 ) -> Result<Raft, OpenError> {
     let failed = |error: String| OpenError::Raft(error);
+    let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+    let (heartbeat, election) = (millis(config.heartbeat), millis(config.election_timeout));
+    // A voter stands for election when it has heard nothing for the longest timeout and a random part between both:
+    // between seven tenths of the election timeout and the whole of it. See docs/adr/0011.
+    let min = (election / 5).max(heartbeat + heartbeat / 2);
     let raft_config = openraft::Config {
         cluster_name: "store".to_owned(),
-        heartbeat_interval: config.heartbeat.as_millis() as u64,
-        election_timeout_min: config.election_timeout.as_millis() as u64,
-        election_timeout_max: config.election_timeout.as_millis() as u64 * 3 / 2,
+        heartbeat_interval: heartbeat,
+        election_timeout_min: min,
+        election_timeout_max: (election / 2).max(min + heartbeat),
         // Checkpoints follow the log's size, not its number of entries.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: limits::LOG_ENTRIES_KEPT,
+        // The log is kept by its size: see `checkpoint`.
+        max_in_snapshot_log_to_keep: u64::MAX / 2,
         enable_pre_vote: Some(true),
+        backoff: format!("{heartbeat}ms"),
         // Proposals come in batches already.
         api_batch_capacity: 64,
         api_channel_size: Some(1024),
@@ -179,15 +309,18 @@ async fn start_raft(
             .validate()
             .map_err(|error| failed(error.to_string()))?,
     );
-    let raft = Raft::new(member, raft_config, Network, log, state_machine).await;
+    let network = Network {
+        peers: peers.clone(),
+    };
+    let raft = Raft::new(peers.me.member, raft_config, network, log, state_machine).await;
     raft.map_err(|error| failed(error.to_string()))
 }
 
-/// A new member founds its cluster; the only voter of an old one need not wait for an election timeout.
+/// A founder begins its cluster; the only voter of an old one need not wait for an election timeout.
 async fn take_lead(
     raft: &Raft,
     member: u64,
-    info: MemberInfo,
+    founders: Option<BTreeMap<u64, MemberInfo>>,
     sole_voter: &AtomicBool,
 ) -> Result<(), OpenError> {
     let failed = |error: String| OpenError::Raft(error);
@@ -196,21 +329,21 @@ async fn take_lead(
         .await
         .map_err(|error| failed(error.to_string()))?;
     if !initialized {
-        sole_voter.store(true, Ordering::SeqCst);
-        let members = BTreeMap::from([(member, info)]);
+        let Some(members) = founders else {
+            tracing::info!("waiting for the cluster's leader to bring this member up to date");
+            return Ok(());
+        };
+        sole_voter.store(members.len() == 1, Ordering::SeqCst);
         return raft
             .initialize(members)
             .await
             .map_err(|error| failed(error.to_string()));
     }
-    let voters = raft.with_raft_state(|state| {
-        state
-            .membership_state
-            .effective()
-            .voter_ids()
-            .collect::<Vec<_>>()
+    let alone = raft.with_raft_state(move |state| {
+        let mut voters = state.membership_state.effective().voter_ids();
+        voters.next() == Some(member) && voters.next().is_none()
     });
-    let alone = voters.await.map_err(|error| failed(error.to_string()))? == [member];
+    let alone = alone.await.map_err(|error| failed(error.to_string()))?;
     sole_voter.store(alone, Ordering::SeqCst);
     if alone {
         raft.trigger()
@@ -221,43 +354,4 @@ async fn take_lead(
     Ok(())
 }
 
-/// Lets the state be flushed and the log purged whenever the log has grown enough.
-async fn checkpoint(raft: &Raft, due: &Notify) {
-    loop {
-        due.notified().await;
-        if raft.trigger().snapshot().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Tells who leads. This member counts as leader once it has applied an entry of its own term.
-async fn follow_leadership(
-    raft: &Raft,
-    mut applied_term: watch::Receiver<u64>,
-    leadership: &watch::Sender<Leadership>,
-    leads: &AtomicBool,
-) {
-    let mut metrics = raft.server_metrics();
-    loop {
-        let now = {
-            let metrics = metrics.borrow_watched();
-            let term = metrics.vote.leader_id.term;
-            let caught_up = *applied_term.borrow_and_update() == term;
-            Leadership {
-                term,
-                leader: metrics.current_leader,
-                is_leader: metrics.state == ServerState::Leader && caught_up,
-            }
-        };
-        leads.store(now.is_leader, Ordering::SeqCst);
-        let changed = leadership.send_if_modified(|current| std::mem::replace(current, now) != now);
-        if changed && now.is_leader {
-            tracing::info!(term = now.term, "this member leads");
-        }
-        tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { return },
-            changed = applied_term.changed() => if changed.is_err() { return },
-        }
-    }
-}
+const _: () = assert!(limits::PEER_APPEND_BYTES < limits::PEER_FRAME_BYTES);

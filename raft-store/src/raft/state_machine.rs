@@ -1,5 +1,6 @@
 //! The state machine as openraft drives it: entries in; one write batch, one view, events and answers out.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::snapshot::{Kept, RaftSnapshot, SnapshotBuilder, SnapshotMeta, StateSnapshot, meta_of};
-use super::types::{LogId, Payload, StoredMembership, TypeConfig};
+use super::types::{LogId, Membership, Payload, StoredMembership, TypeConfig};
 use crate::Error;
 use crate::codec::{Reader, put_u64};
 use crate::command::{Batch, Outcome};
@@ -30,6 +31,7 @@ use crate::watch::Hub;
 
 const APPLIED: &[u8] = b"raft-applied";
 const MEMBERSHIP: &[u8] = b"raft-membership";
+const REMOVED: &[u8] = b"raft-removed";
 
 /// What was applied, as readers see it: replaced as a whole after every batch.
 pub struct Applied {
@@ -47,6 +49,10 @@ pub struct Outputs {
     pub lessor: Arc<Lessor>,
     /// Term of the newest applied entry.
     pub term: watch::Sender<u64>,
+    /// Its index.
+    pub index: watch::Sender<u64>,
+    /// Members that were removed for good.
+    pub removed: watch::Sender<BTreeSet<u64>>,
     /// The floor, told when it moves.
     pub compacted: watch::Sender<i64>,
 }
@@ -75,6 +81,10 @@ impl StateMachine {
         metrics: Metrics,
     ) -> Result<Self, EngineError> {
         let (applied, membership) = load_applied(&*engine)?;
+        outputs.removed.send_replace(load_removed(&*engine)?);
+        if let Some(applied) = applied {
+            outputs.index.send_replace(applied.index);
+        }
         // What an engine holds when it is opened was read from disk.
         let durable = applied.map(|id| SnapshotMeta {
             last_log_id: Some(id),
@@ -107,6 +117,7 @@ impl StateMachine {
         match payload {
             Payload::Blank => {}
             Payload::Membership(membership) => {
+                self.note_removed(&membership);
                 self.membership = StoredMembership::new(Some(log_id), membership);
                 save_membership(&mut self.writes, &self.membership);
             }
@@ -128,6 +139,20 @@ impl StateMachine {
         }
         self.applied = Some(log_id);
         Ok(())
+    }
+
+    /// Members that are gone never come back: their ids are kept.
+    fn note_removed(&mut self, new: &Membership) {
+        let old = self.membership.membership().nodes().map(|(id, _)| *id);
+        let gone: BTreeSet<u64> = old.filter(|id| new.get_node(id).is_none()).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let mut removed = self.outputs.removed.borrow().clone();
+        removed.extend(gone);
+        let raw = serde_json::to_vec(&removed).expect("a set of numbers is JSON");
+        self.writes.put(Family::Meta, REMOVED, raw);
+        self.outputs.removed.send_replace(removed);
     }
 
     /// Writes what was applied and tells everyone: first the view, then events, then the answers.
@@ -161,6 +186,8 @@ impl StateMachine {
             self.outputs.proposals.complete(batch.origin, results);
         }
         let term = applied.leader_id.term;
+        self.outputs.proposals.passed(term);
+        self.outputs.index.send_replace(applied.index);
         self.outputs
             .term
             .send_if_modified(|current| std::mem::replace(current, term) != term);
@@ -184,6 +211,16 @@ fn save_membership(writes: &mut WriteSet, membership: &StoredMembership) {
 pub fn save_applied(writes: &mut WriteSet, applied: LogId, membership: &StoredMembership) {
     save_log_id(writes, applied);
     save_membership(writes, membership);
+}
+
+/// The ids of members that were removed for good.
+fn load_removed(view: &dyn Read) -> Result<BTreeSet<u64>, EngineError> {
+    let Some(raw) = view.get(Family::Meta, REMOVED)? else {
+        return Ok(BTreeSet::new());
+    };
+    serde_json::from_slice(&raw).map_err(|_| {
+        EngineError::damaged(Family::Meta)(crate::codec::DecodeError("not a set of members"))
+    })
 }
 
 /// The last entry that the state holds, and the members that the cluster has.
@@ -325,6 +362,8 @@ impl StateMachine {
             durable: Some(meta.clone()),
             sending: None,
         };
+        let removed = load_removed(&*engine).map_err(io::Error::other)?;
+        self.outputs.removed.send_replace(removed);
         self.mvcc = mvcc;
         self.applied = applied;
         self.membership = membership;
@@ -348,7 +387,9 @@ impl StateMachine {
         // Answers come from apply, and what the snapshot holds is not applied one by one.
         self.outputs.proposals.outcome_unknown();
         if let Some(applied) = self.applied {
+            self.outputs.proposals.passed(applied.leader_id.term);
             self.outputs.term.send_replace(applied.leader_id.term);
+            self.outputs.index.send_replace(applied.index);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The types openraft is configured with.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::codec::DecodeError;
 use crate::command::Batch;
 
 openraft::declare_raft_types!(
@@ -55,23 +57,63 @@ impl MemberInfo {
 }
 
 /// A batch of commands on its way through the log: shared, never copied.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Proposal(Arc<Batch>);
+#[derive(Clone, Debug)]
+pub struct Proposal(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    batch: Batch,
+    /// Its bytes: made once for all who send it.
+    encoded: OnceLock<Bytes>,
+}
 
 impl Proposal {
     pub fn batch(&self) -> &Batch {
-        &self.0
+        &self.0.batch
     }
 
     /// The batch; copied only if someone else still holds it.
     pub fn into_batch(self) -> Batch {
-        Arc::try_unwrap(self.0).unwrap_or_else(|shared| (*shared).clone())
+        match Arc::try_unwrap(self.0) {
+            Ok(shared) => shared.batch,
+            Err(shared) => shared.batch.clone(),
+        }
+    }
+
+    /// Its bytes, kept for the next who asks.
+    pub fn encoded(&self) -> &Bytes {
+        self.0.encoded.get_or_init(|| {
+            let mut out = Vec::new();
+            self.0.batch.encode(&mut out);
+            out.into()
+        })
+    }
+
+    /// Appends its bytes, kept or not.
+    pub fn encode_to(&self, out: &mut Vec<u8>) {
+        match self.0.encoded.get() {
+            Some(encoded) => out.extend_from_slice(encoded),
+            None => self.0.batch.encode(out),
+        }
+    }
+
+    pub fn decode(raw: Bytes) -> Result<Self, DecodeError> {
+        let batch = Batch::decode(raw.clone())?;
+        let encoded = OnceLock::from(raw);
+        Ok(Self(Arc::new(Shared { batch, encoded })))
+    }
+}
+
+impl PartialEq for Proposal {
+    fn eq(&self, other: &Self) -> bool {
+        self.batch() == other.batch()
     }
 }
 
 impl From<Batch> for Proposal {
     fn from(batch: Batch) -> Self {
-        Self(Arc::new(batch))
+        let encoded = OnceLock::new();
+        Self(Arc::new(Shared { batch, encoded }))
     }
 }
 
@@ -80,25 +122,21 @@ impl fmt::Display for Proposal {
         write!(
             f,
             "{} commands of {:?}",
-            self.0.commands.len(),
-            self.0.origin
+            self.batch().commands.len(),
+            self.batch().origin
         )
     }
 }
 
 impl Serialize for Proposal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut out = Vec::new();
-        self.0.encode(&mut out);
-        serializer.serialize_bytes(&out)
+        serializer.serialize_bytes(self.encoded())
     }
 }
 
 impl<'de> Deserialize<'de> for Proposal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Vec::<u8>::deserialize(deserializer)?;
-        Batch::decode(raw.into())
-            .map(Self::from)
-            .map_err(serde::de::Error::custom)
+        Self::decode(raw.into()).map_err(serde::de::Error::custom)
     }
 }

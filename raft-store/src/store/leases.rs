@@ -1,10 +1,19 @@
 //! The lease calls of the store's face.
 
+use bytes::Bytes;
+use futures::{FutureExt, TryFutureExt};
 use rand::Rng;
 
+use super::leader_leases::decode_time_to_live;
 use crate::command::{Command, Outcome};
-use crate::mvcc::apply::attached_keys;
+use crate::peer::Kind;
+use crate::raft::AboutLease;
 use crate::*;
+
+fn about(id: i64, keys: bool) -> Bytes {
+    let about = AboutLease { id, keys };
+    serde_json::to_vec(&about).expect("it is JSON").into()
+}
 
 impl Store {
     /// Grants a lease; asked times below the minimum are raised to it.
@@ -40,11 +49,22 @@ impl Store {
         }
     }
 
-    /// Renews a lease on the leader; answers `ttl` 0 if there is none, or its end is under way.
+    /// Renews a lease, on the leader; answers `ttl` 0 if there is none, or its end is under way.
     pub async fn lease_keep_alive(&self, id: i64) -> Result<LeaseKeepAliveResponse, Error> {
-        self.inner.read_index.wait().await?;
-        self.check_leads()?;
-        let ttl = self.inner.lessor.renew(id).unwrap_or(0);
+        let leases = &self.inner.leases;
+        let here = || {
+            leases
+                .keep_alive(id)
+                .map_ok(|response| response.ttl)
+                .boxed()
+        };
+        let decode = |answer: Bytes| serde_json::from_slice(&answer).ok();
+        let body = about(id, false);
+        let ttl = self
+            .inner
+            .to_leader
+            .ask(Kind::KeepAlive, body, here, decode)
+            .await?;
         Ok(LeaseKeepAliveResponse {
             revision: self.revision(),
             id,
@@ -52,30 +72,21 @@ impl Store {
         })
     }
 
-    /// Remaining time of a lease, and its keys if asked for; answers `ttl` -1 if there is none.
+    /// Remaining time of a lease, as its leader knows it, and its keys if asked for; answers `ttl` -1 if there is
+    /// none.
     pub async fn lease_time_to_live(
         &self,
         id: i64,
         keys: bool,
     ) -> Result<LeaseTimeToLiveResponse, Error> {
-        self.inner.read_index.wait().await?;
-        self.check_leads()?;
-        let view = self.inner.view.load();
-        let mut response = LeaseTimeToLiveResponse {
-            revision: view.horizon.revision,
-            id,
-            ttl: -1,
-            ..Default::default()
-        };
-        if let Some(remaining) = self.inner.lessor.remaining(id) {
-            response.ttl = remaining.ttl;
-            response.granted_ttl = remaining.granted_ttl;
-            if keys {
-                let attached = attached_keys(&view.snapshot, id);
-                response.keys = attached.map_err(|error| Error::Storage(error.to_string()))?;
-            }
-        }
-        Ok(response)
+        let leases = &self.inner.leases;
+        let here = || leases.time_to_live(id, keys).boxed();
+        let decode = |answer| decode_time_to_live(answer).ok();
+        let body = about(id, keys);
+        self.inner
+            .to_leader
+            .ask(Kind::TimeToLive, body, here, decode)
+            .await
     }
 
     /// All leases, in order of their ids.

@@ -222,10 +222,13 @@ impl Lessor {
                 () = until(wake), if wake.is_some() => {
                     let room = limits::MAX_EXPIRED_PER_PROPOSAL - revoking.len();
                     let expired = self.deadlines.lock().take_expired(Instant::now(), room);
+                    let term = leadership.borrow().term;
                     for id in expired {
                         let proposals = proposals.clone();
+                        // The next leader gives every lease its full time again.
                         revoking.push(async move {
-                            (id, proposals.propose(Command::LeaseRevoke { id }).await.map(drop))
+                            let command = Command::LeaseRevoke { id };
+                            (id, proposals.propose_in(command, Some(term)).await.map(drop))
                         });
                     }
                 }

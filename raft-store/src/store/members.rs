@@ -1,8 +1,10 @@
 //! The membership calls of the store's face.
 
+use futures::FutureExt;
 use rand::Rng;
 
-use crate::raft::{Change, check_urls, list_members};
+use crate::peer::Kind;
+use crate::raft::{Change, best_successor, check_urls, list_members};
 use crate::*;
 
 impl Store {
@@ -63,7 +65,7 @@ impl Store {
     pub async fn move_leader(&self, target_id: u64) -> Result<(), Error> {
         self.check_leads()?;
         let raft = &self.inner.node.raft;
-        if !raft.voter_ids().any(|voter| voter == target_id) {
+        if target_id == 0 || !raft.voter_ids().any(|voter| voter == target_id) {
             return Err(Error::BadLeaderTransferee);
         }
         let mut leadership = self.inner.leadership.clone();
@@ -82,11 +84,35 @@ impl Store {
         }
     }
 
-    async fn change_members(&self, change: Change) -> Result<Vec<Member>, Error> {
-        let changed = self.inner.node.change_members(&change);
-        match tokio::time::timeout(self.inner.config.request_timeout(), changed).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Timeout),
+    /// Before this member stops: if it leads, it lets the voter lead that lacks least. Proposals go to that one.
+    pub(super) async fn hand_over(&self) {
+        let node = &self.inner.node;
+        let Ok((membership, facts)) = node.reconfigure.look(&node.raft) else {
+            return;
+        };
+        let Some(target) = best_successor(&membership, &facts) else {
+            return;
+        };
+        let mut leadership = self.inner.leadership.clone();
+        if node.raft.trigger().transfer_leader(target).await.is_err() {
+            return;
         }
+        let moved = leadership.wait_for(|now| now.leader == Some(target));
+        let limit = 2 * self.inner.config.election_timeout;
+        match tokio::time::timeout(limit, moved).await {
+            Ok(_) => tracing::info!(to = format_args!("{target:x}"), "handed leadership over"),
+            Err(_) => tracing::warn!("leadership was not taken over in time"),
+        }
+    }
+
+    async fn change_members(&self, change: Change) -> Result<Vec<Member>, Error> {
+        let node = &self.inner.node;
+        let body = serde_json::to_vec(&change).expect("a change is JSON");
+        let here = || node.reconfigure.change(&node.raft, &change).boxed();
+        let decode = |answer: bytes::Bytes| serde_json::from_slice(&answer).ok();
+        self.inner
+            .to_leader
+            .ask(Kind::ChangeMembers, body.into(), here, decode)
+            .await
     }
 }

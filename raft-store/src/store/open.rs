@@ -1,7 +1,8 @@
 //! Opening a store: every part is made here and given what it needs of the others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -9,69 +10,63 @@ use rand::Rng;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use super::compaction;
+use super::leader_leases::LeaderLeases;
 use super::lessor::Lessor;
 use super::proposals::Proposals;
 use super::read_index::ReadIndex;
 use super::space::{self, Space};
-use super::{Inner, Store};
+use super::to_leader::ToLeader;
+use super::{Inner, Store, bootstrap, compaction};
 use crate::data_dir::DataDir;
 use crate::engine::{Engine, Snapshot};
 use crate::log::LogStorage;
 use crate::mvcc::apply::Mvcc;
 use crate::mvcc::engine::EngineError;
-use crate::raft::{Applied, Node, Outputs, Parts, StateMachine};
+use crate::peer::{Me, PeerNetwork, Tcp};
+use crate::raft::{Applied, Followed, Node, Outputs, Parts, StateMachine};
 use crate::watch::Hub;
 use crate::{Config, Leadership, Metrics, OpenError};
 
 pub async fn open(config: Config) -> Result<Store, OpenError> {
     let metrics = Metrics::default();
-    let data_dir = Arc::new(open_data_dir(&config)?);
+    let network = config
+        .peer_network
+        .clone()
+        .unwrap_or_else(|| Arc::new(Tcp::new(config.peer_tls.clone())));
+    let data_dir = Arc::new(open_data_dir(&config, &network).await?);
     let space = Arc::new(Space::open(&config, &data_dir));
     let engine = open_engine(&config, &data_dir).await?;
     let mvcc = Mvcc::load(&*engine).map_err(state)?;
-    let shared = Shared::new(
-        &config,
-        data_dir.identity.member_id,
-        &engine,
-        &mvcc,
-        &metrics,
-    );
-    let (leads, sole_voter) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let checkpoint_due = Arc::new(Notify::new());
-    let log = open_log(&data_dir, &metrics, &checkpoint_due, &sole_voter).await?;
-    let term = watch::Sender::new(0);
-    let applied_term = term.subscribe();
-    let compacted = watch::Sender::new(mvcc.horizon.compacted);
-    let floor = compacted.subscribe();
-    let (read_index, reads) = ReadIndex::new(sole_voter.clone(), leads.clone());
-    let leadership = watch::Sender::new(Leadership::default());
-    let led = leadership.subscribe();
-    let outputs = shared.outputs(term, compacted);
+    let member = data_dir.identity.member_id;
+    let shared = Shared::new(&config, member, &engine, &mvcc, &metrics);
+    let (outputs, followed, floor) = shared.outputs(mvcc.horizon.compacted);
     let state_machine =
         StateMachine::load(engine, mvcc, data_dir.clone(), outputs, metrics.clone())
             .map_err(state)?;
-    let parts = Parts {
-        config: config.clone(),
-        member: data_dir.identity.member_id,
-        log,
+    let parts = parts(
+        &config,
+        &data_dir,
+        network,
+        &shared,
+        followed,
         state_machine,
-        proposals: shared.proposals.clone(),
-        lessor: shared.lessor.clone(),
-        reads,
-        applied_term,
-        leadership,
-        leads,
-        sole_voter,
-        checkpoint_due,
-    };
+        &metrics,
+    )
+    .await?;
+    let (read_index, leases) = (parts.reads.clone(), parts.leases.clone());
+    let (leadership, sole_voter) = (parts.leadership.subscribe(), parts.sole_voter.clone());
     let node = Node::start(parts).await?;
     let (cleaned, mut background) = shared.start_background(floor, &space, &metrics);
-    background.push(shared.watch_disk(&space, data_dir.identity.member_id, led.clone()));
-    await_lead(led.clone()).await?;
+    background.push(shared.watch_disk(&space, member, leadership.clone()));
+    if sole_voter.load(Ordering::SeqCst) {
+        await_lead(leadership.clone()).await?;
+    }
+    let to_leader = ToLeader {
+        peers: node.peers.clone(),
+        leadership: leadership.clone(),
+        timeout: config.request_timeout(),
+        retry: config.heartbeat,
+    };
     let inner = Inner {
         node,
         view: shared.view,
@@ -79,7 +74,9 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
         read_index,
         hub: shared.hub,
         lessor: shared.lessor,
-        leadership: led,
+        leases,
+        to_leader,
+        leadership,
         cleaned,
         background: Mutex::new(background),
         space,
@@ -89,6 +86,55 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
     };
     Ok(Store {
         inner: Arc::new(inner),
+    })
+}
+
+/// What the member's thread is given.
+async fn parts(
+    config: &Config,
+    data_dir: &DataDir,
+    network: Arc<dyn PeerNetwork>,
+    shared: &Shared,
+    followed: Followed,
+    state_machine: StateMachine,
+    metrics: &Metrics,
+) -> Result<Parts, OpenError> {
+    let identity = data_dir.identity;
+    let me = Me {
+        cluster: identity.cluster_id,
+        member: identity.member_id,
+        incarnation: identity.incarnation,
+    };
+    let (leads, sole_voter) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let checkpoint_due = Arc::new(Notify::new());
+    let log = open_log(config, data_dir, metrics, &checkpoint_due, &sole_voter).await?;
+    let (reads, waiters) = ReadIndex::new(sole_voter.clone(), leads.clone());
+    Ok(Parts {
+        me,
+        founders: bootstrap::founders(config, me.member, me.incarnation),
+        network,
+        snapshots: data_dir.snapshots(),
+        log_kept: log.purgeable(),
+        log,
+        state_machine,
+        proposals: shared.proposals.clone(),
+        lessor: shared.lessor.clone(),
+        leases: Arc::new(LeaderLeases {
+            lessor: shared.lessor.clone(),
+            reads: reads.clone(),
+            view: shared.view.clone(),
+        }),
+        reads,
+        waiters,
+        followed,
+        leadership: watch::Sender::new(Leadership::default()),
+        leads,
+        sole_voter,
+        checkpoint_due,
+        config: config.clone(),
     })
 }
 
@@ -125,6 +171,7 @@ impl Shared {
             proposals: Arc::new(Proposals::new(
                 member,
                 rand::rng().random(),
+                config.request_timeout(),
                 metrics.clone(),
             )),
             lessor: Arc::new(Lessor::new(&mvcc.leases, metrics.clone())),
@@ -167,15 +214,25 @@ impl Shared {
         ))
     }
 
-    fn outputs(&self, term: watch::Sender<u64>, compacted: watch::Sender<i64>) -> Outputs {
-        Outputs {
+    /// Where apply tells of what it did, and those who listen: the member, and the cleaner for the floor.
+    fn outputs(&self, compacted: i64) -> (Outputs, Followed, watch::Receiver<i64>) {
+        let outputs = Outputs {
             view: self.view.clone(),
             proposals: self.proposals.clone(),
             hub: self.hub.clone(),
             lessor: self.lessor.clone(),
-            term,
-            compacted,
-        }
+            term: watch::Sender::new(0),
+            index: watch::Sender::new(0),
+            removed: watch::Sender::new(BTreeSet::new()),
+            compacted: watch::Sender::new(compacted),
+        };
+        let followed = Followed {
+            term: outputs.term.subscribe(),
+            index: outputs.index.subscribe(),
+            removed: outputs.removed.subscribe(),
+        };
+        let floor = outputs.compacted.subscribe();
+        (outputs, followed, floor)
     }
 }
 
@@ -196,18 +253,23 @@ async fn await_lead(mut leadership: watch::Receiver<Leadership>) -> Result<(), O
         .map_err(|_| OpenError::Raft("it ended before this member led".to_owned()))
 }
 
-fn open_data_dir(config: &Config) -> Result<DataDir, OpenError> {
-    let expected = config.expected_cluster_id;
-    DataDir::open(&config.data_dir, expected, || {
-        let mut random = rand::rng();
-        (
-            expected.unwrap_or_else(|| random.random_range(1..u64::MAX)),
-            random.random_range(1..u64::MAX),
-        )
+async fn open_data_dir(
+    config: &Config,
+    network: &Arc<dyn PeerNetwork>,
+) -> Result<DataDir, OpenError> {
+    let path = &config.data_dir;
+    let new = if DataDir::has_identity(path) {
+        None
+    } else {
+        Some(bootstrap::identity(config, network).await?)
+    };
+    DataDir::open(path, config.expected_cluster_id, move || {
+        new.expect("a directory without an identity was given one")
     })
 }
 
 async fn open_log(
+    config: &Config,
     data_dir: &DataDir,
     metrics: &Metrics,
     checkpoint_due: &Arc<Notify>,
@@ -215,9 +277,11 @@ async fn open_log(
 ) -> Result<LogStorage, OpenError> {
     let (path, member) = (data_dir.log(), data_dir.identity.member_id);
     let (metrics, due, sole) = (metrics.clone(), checkpoint_due.clone(), sole_voter.clone());
-    let opened =
-        tokio::task::spawn_blocking(move || LogStorage::open(&path, member, metrics, due, sole))
-            .await;
+    let size = config.log_segment_bytes;
+    let opened = tokio::task::spawn_blocking(move || {
+        LogStorage::open(&path, size, member, metrics, due, sole)
+    })
+    .await;
     opened.map_err(|error| OpenError::Log(std::io::Error::other(error)))?
 }
 

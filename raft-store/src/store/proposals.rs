@@ -2,51 +2,77 @@
 //!
 //! An answer comes from this member's own apply, found by the entry's origin; so it needs no further hop, and an
 //! entry that comes back from a log written by an earlier run of the process answers nobody.
+//!
+//! A batch is handed to the leader of one term and to no other. If it cannot be known whether that leader put it into
+//! its log, it waits: applied, it answers its callers; and once an entry of a later term was applied and it was not,
+//! it never will be, and is handed to the next leader. So nothing is applied twice, and a change of leaders is not seen
+//! by clients, unless it takes longer than a request may.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
-use openraft::errors::{ClientWriteError, RaftError};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
-use crate::Error;
 use crate::command::{Batch, Command, Origin, Outcome, size_hint};
-use crate::limits;
 use crate::metrics::Metrics;
-use crate::raft::{Proposal, StateMachine, TypeConfig};
+use crate::raft::Proposal;
+use crate::{Error, limits};
 
-type Answer = Result<Outcome, Error>;
-type Raft = openraft::Raft<TypeConfig, StateMachine>;
+pub type Answer = Result<Outcome, Error>;
 
 /// Commands on their way, of one run of one member.
 pub struct Proposals {
     member: u64,
     /// Random per run of the process.
     boot: u64,
+    timeout: Duration,
     waiting: Mutex<Waiting>,
-    arrived: Notify,
-    in_flight: Mutex<VecDeque<InFlight>>,
+    pub(super) arrived: Notify,
+    in_flight: Mutex<Flying>,
     metrics: Metrics,
 }
 
 #[derive(Default)]
 struct Waiting {
-    commands: VecDeque<(Command, oneshot::Sender<Answer>)>,
+    commands: VecDeque<Queued>,
     closed: bool,
+}
+
+struct Queued {
+    command: Command,
+    caller: Caller,
+}
+
+struct Caller {
+    answer: oneshot::Sender<Answer>,
+    since: Instant,
+    /// The command means nothing under another leader than that of this term.
+    only_term: Option<u64>,
+}
+
+#[derive(Default)]
+struct Flying {
+    batches: VecDeque<InFlight>,
+    /// Term of the newest applied entry.
+    applied_term: u64,
 }
 
 struct InFlight {
     sequence: u64,
-    callers: Vec<oneshot::Sender<Answer>>,
+    /// Of the leader that it was handed to.
+    term: u64,
+    proposal: Proposal,
+    callers: Vec<Caller>,
 }
 
 impl Proposals {
-    pub fn new(member: u64, boot: u64, metrics: Metrics) -> Self {
+    pub fn new(member: u64, boot: u64, timeout: Duration, metrics: Metrics) -> Self {
         Self {
             member,
             boot,
+            timeout,
             waiting: Mutex::default(),
             arrived: Notify::new(),
             in_flight: Mutex::default(),
@@ -56,6 +82,11 @@ impl Proposals {
 
     /// Proposes a command and waits until it was applied here.
     pub async fn propose(&self, command: Command) -> Answer {
+        self.propose_in(command, None).await
+    }
+
+    /// Likewise, but the command is void once another term has begun.
+    pub async fn propose_in(&self, command: Command, only_term: Option<u64>) -> Answer {
         let (sender, answer) = oneshot::channel();
         {
             let mut waiting = self.waiting.lock();
@@ -66,7 +97,12 @@ impl Proposals {
                 self.metrics.proposals_refused.inc();
                 return Err(Error::TooManyRequests);
             }
-            waiting.commands.push_back((command, sender));
+            let caller = Caller {
+                answer: sender,
+                since: Instant::now(),
+                only_term,
+            };
+            waiting.commands.push_back(Queued { command, caller });
         }
         self.arrived.notify_one();
         match answer.await {
@@ -81,34 +117,56 @@ impl Proposals {
     pub fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
-        for (_, caller) in waiting.commands.drain(..) {
-            let _ = caller.send(Err(Error::Stopped));
+        for queued in waiting.commands.drain(..) {
+            let _ = queued.caller.answer.send(Err(Error::Stopped));
         }
         drop(waiting);
-        self.in_flight.lock().clear();
+        self.in_flight.lock().batches.clear();
     }
 
-    /// Takes what waits, up to the limits of one entry.
-    fn take(&self) -> (Vec<Command>, Vec<oneshot::Sender<Answer>>) {
+    /// Takes what waits for the leader of `term`, up to the limits of one entry, as the batch of that number.
+    pub(super) fn take(&self, sequence: u64, term: u64) -> Option<Proposal> {
         let mut waiting = self.waiting.lock();
-        let count = waiting.commands.len().min(limits::MAX_COMMANDS_PER_ENTRY);
-        let (mut commands, mut callers) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut commands, mut callers) = (Vec::new(), Vec::new());
         let mut bytes = 0;
-        while commands.len() < count
-            && let Some((command, _)) = waiting.commands.front()
+        while commands.len() < limits::MAX_COMMANDS_PER_ENTRY
+            && let Some(first) = waiting.commands.front()
         {
-            bytes += size_hint(command);
-            if bytes > limits::MAX_BYTES_PER_ENTRY && !commands.is_empty() {
+            let size = size_hint(&first.command);
+            if bytes + size > limits::MAX_BYTES_PER_ENTRY && !commands.is_empty() {
                 break;
             }
-            let (command, caller) = waiting
-                .commands
-                .pop_front()
-                .expect("there is a first command");
-            commands.push(command);
-            callers.push(caller);
+            let Some(Queued { command, caller }) = waiting.commands.pop_front() else {
+                break;
+            };
+            if caller.only_term.is_some_and(|only| only != term) {
+                let _ = caller.answer.send(Err(Error::LeaderChanged));
+            } else if !caller.answer.is_closed() {
+                bytes += size;
+                commands.push(command);
+                callers.push(caller);
+            }
         }
-        (commands, callers)
+        if commands.is_empty() {
+            return None;
+        }
+        self.metrics
+            .commands_per_entry
+            .observe(commands.len() as f64);
+        let origin = Origin {
+            member: self.member,
+            boot: self.boot,
+            sequence,
+        };
+        let proposal = Proposal::from(Batch { origin, commands });
+        // Before the queue is let go of: whoever closes it finds the batch in one place or the other.
+        self.in_flight.lock().batches.push_back(InFlight {
+            sequence,
+            term,
+            proposal: proposal.clone(),
+            callers,
+        });
+        Some(proposal)
     }
 
     /// Answers the callers of an applied batch, if this run of this member proposed it.
@@ -122,89 +180,204 @@ impl Proposals {
         self.metrics.proposals_applied.inc_by(answers.len() as u64);
         for (caller, answer) in batch.callers.into_iter().zip(answers) {
             // A caller that gave up does not take its answer.
-            let _ = caller.send(answer);
+            let _ = caller.answer.send(answer);
         }
     }
 
-    fn remove(&self, sequence: u64) -> Option<InFlight> {
+    /// Everything up to an entry of `term` was applied: what was handed to earlier leaders and is not among it is in
+    /// no log that counts.
+    pub fn passed(&self, term: u64) {
         let mut in_flight = self.in_flight.lock();
-        let at = in_flight
-            .iter()
-            .position(|batch| batch.sequence == sequence)?;
-        in_flight.remove(at)
+        if in_flight.applied_term >= term {
+            return;
+        }
+        in_flight.applied_term = term;
+        let (lost, kept) = std::mem::take(&mut in_flight.batches)
+            .into_iter()
+            .partition(|batch: &InFlight| batch.term < term);
+        in_flight.batches = kept;
+        drop(in_flight);
+        self.requeue(lost);
     }
 
     /// The state was replaced by another member's: whether what is under way is in it cannot be told.
     pub fn outcome_unknown(&self) {
-        let sequences: Vec<u64> = self.in_flight.lock().iter().map(|b| b.sequence).collect();
-        let error = Error::OutcomeUnknown("this member took over another's state".to_owned());
-        for sequence in sequences {
-            self.fail(sequence, &error);
+        let batches = std::mem::take(&mut self.in_flight.lock().batches);
+        for caller in batches.into_iter().flat_map(|batch| batch.callers) {
+            let _ = caller.answer.send(Err(Error::TimeoutLeaderFailed));
         }
     }
 
-    fn fail(&self, sequence: u64, error: &Error) {
-        let Some(batch) = self.remove(sequence) else {
-            return;
+    /// The batch is in no log and never will be: its commands wait again.
+    pub(super) fn refused(&self, sequence: u64) {
+        let batch = self.remove(sequence);
+        self.requeue(batch.into_iter().collect());
+    }
+
+    /// Whether it is still open what became of the batch. One that earlier entries decided over waits again.
+    pub(super) fn is_undecided(&self, sequence: u64) -> bool {
+        let in_flight = self.in_flight.lock();
+        let mut batches = in_flight.batches.iter();
+        let Some(batch) = batches.find(|batch| batch.sequence == sequence) else {
+            return false;
         };
-        self.metrics
-            .proposals_failed
-            .inc_by(batch.callers.len() as u64);
-        for caller in batch.callers {
-            let _ = caller.send(Err(error.clone()));
+        let lost = batch.term < in_flight.applied_term;
+        drop(in_flight);
+        if lost {
+            self.refused(sequence);
         }
+        !lost
     }
 
-    /// Submits what arrives to Raft until the store stops.
-    pub async fn drive(&self, raft: Raft) {
-        let mut submitted = FuturesUnordered::new();
-        let mut sequence = 0;
-        loop {
-            while submitted.len() < limits::MAX_ENTRIES_IN_FLIGHT {
-                let (commands, callers) = self.take();
-                if commands.is_empty() {
-                    break;
+    /// Puts commands back to the front, in their order, unless nobody waits for them any more.
+    fn requeue(&self, lost: VecDeque<InFlight>) {
+        if lost.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        for batch in lost.into_iter().rev() {
+            let commands = batch.proposal.batch().commands.iter().cloned();
+            let queued = commands.zip(batch.callers);
+            for (command, caller) in queued.collect::<Vec<_>>().into_iter().rev() {
+                if waiting.closed {
+                    let _ = caller.answer.send(Err(Error::Stopped));
+                } else if !caller.answer.is_closed() {
+                    waiting.commands.push_front(Queued { command, caller });
                 }
-                sequence += 1;
-                self.metrics
-                    .commands_per_entry
-                    .observe(commands.len() as f64);
-                self.in_flight
-                    .lock()
-                    .push_back(InFlight { sequence, callers });
-                let origin = Origin {
-                    member: self.member,
-                    boot: self.boot,
-                    sequence,
-                };
-                submitted.push(self.submit(&raft, Batch { origin, commands }));
-            }
-            tokio::select! {
-                biased;
-                Some(()) = submitted.next() => {}
-                () = self.arrived.notified(), if submitted.len() < limits::MAX_ENTRIES_IN_FLIGHT => {}
             }
         }
+        drop(waiting);
+        self.arrived.notify_one();
     }
 
-    async fn submit(&self, raft: &Raft, batch: Batch) {
-        let sequence = batch.origin.sequence;
-        let Err(error) = raft.client_write(Proposal::from(batch)).await else {
-            return;
-        };
-        let error = match error {
-            // Refused before it reached the log.
-            RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => match to.leader_id {
-                Some(leader) => Error::NotLeader {
-                    leader: Some(leader),
-                },
-                None => Error::NoLeader,
-            },
-            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
-                Error::OutcomeUnknown("the leader changed meanwhile".to_owned())
+    fn remove(&self, sequence: u64) -> Option<InFlight> {
+        let batches = &mut self.in_flight.lock().batches;
+        let at = batches
+            .iter()
+            .position(|batch| batch.sequence == sequence)?;
+        batches.remove(at)
+    }
+
+    /// When the caller that has waited longest gives up.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let waiting = self.waiting.lock();
+        let first = waiting.commands.front().map(|queued| queued.caller.since);
+        let in_flight = self.in_flight.lock();
+        let batches = in_flight.batches.iter();
+        let oldest = batches.filter_map(|batch| batch.callers.first().map(|caller| caller.since));
+        let since = oldest.chain(first).min()?;
+        Some(since + self.timeout)
+    }
+
+    /// Tells callers whose time is over that it is.
+    pub(super) fn expire(&self, now: Instant) {
+        let over = |caller: &Caller| caller.since + self.timeout <= now;
+        let mut waiting = self.waiting.lock();
+        while waiting
+            .commands
+            .front()
+            .is_some_and(|queued| over(&queued.caller))
+        {
+            if let Some(queued) = waiting.commands.pop_front() {
+                self.metrics.proposals_failed.inc();
+                let _ = queued.caller.answer.send(Err(Error::Timeout));
             }
-            error => Error::OutcomeUnknown(error.to_string()),
+        }
+        drop(waiting);
+        let mut in_flight = self.in_flight.lock();
+        in_flight.batches.retain_mut(|batch| {
+            if !batch.callers.first().is_some_and(over) {
+                return true;
+            }
+            // Its callers came at about the same time. It may still take effect.
+            self.metrics
+                .proposals_failed
+                .inc_by(batch.callers.len() as u64);
+            for caller in batch.callers.drain(..) {
+                let _ = caller.answer.send(Err(Error::TimeoutLeaderFailed));
+            }
+            false
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LeaseRevokeResponse;
+
+    fn proposals() -> std::sync::Arc<Proposals> {
+        let timeout = Duration::from_millis(100);
+        std::sync::Arc::new(Proposals::new(1, 2, timeout, Metrics::default()))
+    }
+
+    fn propose(
+        proposals: &std::sync::Arc<Proposals>,
+        id: i64,
+        only_term: Option<u64>,
+    ) -> tokio::task::JoinHandle<Answer> {
+        let proposals = proposals.clone();
+        tokio::spawn(async move {
+            let command = Command::LeaseRevoke { id };
+            proposals.propose_in(command, only_term).await
+        })
+    }
+
+    async fn take(proposals: &Proposals, sequence: u64, term: u64) -> Vec<Command> {
+        proposals.arrived.notified().await;
+        let taken = proposals.take(sequence, term);
+        taken.map_or(Vec::new(), |taken| taken.batch().commands.clone())
+    }
+
+    fn done() -> Answer {
+        Ok(Outcome::LeaseRevoke(LeaseRevokeResponse { revision: 9 }))
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_a_later_term_passed_by_is_proposed_again() {
+        let proposals = proposals();
+        let caller = propose(&proposals, 7, None);
+        let origin = |sequence| Origin {
+            member: 1,
+            boot: 2,
+            sequence,
         };
-        self.fail(sequence, &error);
+        assert_eq!(take(&proposals, 1, 5).await.len(), 1);
+        proposals.passed(5);
+        assert!(proposals.is_undecided(1), "its leader's term goes on");
+        proposals.passed(6);
+        assert!(!proposals.is_undecided(1));
+        assert_eq!(
+            take(&proposals, 2, 6).await,
+            [Command::LeaseRevoke { id: 7 }]
+        );
+        proposals.complete(origin(2), vec![done()]);
+        assert_eq!(caller.await.unwrap(), done());
+    }
+
+    #[tokio::test]
+    async fn what_was_meant_for_one_leader_reaches_no_other() {
+        let proposals = proposals();
+        let caller = propose(&proposals, 7, Some(5));
+        assert!(take(&proposals, 1, 6).await.is_empty());
+        assert_eq!(caller.await.unwrap(), Err(Error::LeaderChanged));
+    }
+
+    #[tokio::test]
+    async fn callers_learn_that_their_time_is_over() {
+        let proposals = proposals();
+        let flying = propose(&proposals, 7, None);
+        assert_eq!(take(&proposals, 1, 5).await.len(), 1);
+        let queued = propose(&proposals, 8, None);
+        proposals.arrived.notified().await;
+        tokio::time::sleep_until(proposals.next_timeout().unwrap()).await;
+        proposals.expire(Instant::now());
+        assert_eq!(flying.await.unwrap(), Err(Error::TimeoutLeaderFailed));
+        assert_eq!(queued.await.unwrap(), Err(Error::Timeout));
+        assert_eq!(proposals.next_timeout(), None);
+        assert!(
+            !proposals.is_undecided(1),
+            "what is applied now answers nobody"
+        );
     }
 }

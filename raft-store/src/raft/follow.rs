@@ -1,0 +1,101 @@
+//! Follows Raft: who leads, who the members are.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver;
+use tokio::sync::watch;
+
+use super::state_machine::StateMachine;
+use super::types::TypeConfig;
+use crate::Leadership;
+use crate::peer::{Peers, Refusal};
+
+type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// What apply tells.
+pub struct Followed {
+    /// Term of the newest applied entry.
+    pub term: watch::Receiver<u64>,
+    /// Its index.
+    pub index: watch::Receiver<u64>,
+    /// Members that were removed for good.
+    pub removed: watch::Receiver<BTreeSet<u64>>,
+}
+
+impl Followed {
+    pub fn set_members(&self, raft: &Raft, peers: &Peers) {
+        set_members(raft, peers, &self.removed);
+    }
+}
+
+fn set_members(raft: &Raft, peers: &Peers, removed: &watch::Receiver<BTreeSet<u64>>) {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let removed = removed.borrow().clone();
+    if removed.contains(&peers.me.member) {
+        peers.exclude(Refusal::Removed);
+    }
+    peers.set_members(metrics.membership_config.membership(), removed);
+}
+
+/// Keeps the peers' addresses as the members say, from the moment a change is in the log.
+pub async fn follow_members(
+    raft: &Raft,
+    peers: &Peers,
+    mut removed: watch::Receiver<BTreeSet<u64>>,
+) {
+    let mut metrics = raft.server_metrics();
+    let mut known = None;
+    loop {
+        let now = metrics.borrow_and_update().membership_config.clone();
+        removed.borrow_and_update();
+        if known.as_ref() != Some(&now) || removed.has_changed().unwrap_or(true) {
+            set_members(raft, peers, &removed);
+            known = Some(now);
+        }
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { return },
+            changed = removed.changed() => match changed {
+                Ok(()) => known = None,
+                Err(_) => return,
+            },
+        }
+    }
+}
+
+/// Tells who leads. This member counts as leader once it has applied an entry of its own term.
+pub async fn follow_leadership(
+    raft: &Raft,
+    applied_term: &mut watch::Receiver<u64>,
+    leadership: &watch::Sender<Leadership>,
+    leads: &AtomicBool,
+) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let now = {
+            let metrics = metrics.borrow_watched();
+            let term = metrics.vote.leader_id.term;
+            let caught_up = *applied_term.borrow_and_update() == term;
+            Leadership {
+                term,
+                leader: metrics.current_leader,
+                is_leader: metrics.state == ServerState::Leader && caught_up,
+            }
+        };
+        leads.store(now.is_leader, Ordering::SeqCst);
+        let before = *leadership.borrow();
+        let changed = leadership.send_if_modified(|current| std::mem::replace(current, now) != now);
+        if changed && now.is_leader {
+            tracing::info!(term = now.term, "this member leads");
+        } else if changed && before.leader != now.leader {
+            let leader = now.leader.map(|leader| format!("{leader:x}"));
+            tracing::info!(term = now.term, leader, "the leader changed");
+        }
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { return },
+            changed = applied_term.changed() => if changed.is_err() { return },
+        }
+    }
+}

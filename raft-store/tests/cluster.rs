@@ -1,0 +1,276 @@
+//! Several members over real connections: agreement, failures, and changes of who is a member.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "cluster/harness.rs"]
+mod harness;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use harness::*;
+use raft_store::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_member_writes_reads_and_watches() {
+    let cluster = Cluster::found(3).await;
+    let mut watcher = cluster
+        .member(2)
+        .watch(WatchRequest {
+            range: KeyRange::prefix("k"),
+            ..Default::default()
+        })
+        .unwrap();
+    for round in 0..5 {
+        for at in 0..3 {
+            put(cluster.member(at), &format!("k{at}"), &round.to_string()).await;
+            // What was acknowledged anywhere is seen everywhere.
+            for reader in 0..3 {
+                let found = get(cluster.member(reader), &format!("k{at}")).await;
+                assert_eq!(found, Some((round.to_string(), round + 1)));
+            }
+        }
+    }
+    let mut seen = 0;
+    while seen < 15 {
+        let batch = within(watcher.next()).await.unwrap();
+        seen += batch.events.len();
+    }
+    assert_eq!(seen, 15, "no event comes twice");
+    cluster.check_equal().await;
+    let members = cluster.member(1).members(true).await.unwrap();
+    let mut names: Vec<&str> = members.iter().map(|member| &*member.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["m0", "m1", "m2"]);
+    assert!(members.iter().all(|member| !member.client_urls.is_empty()));
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_are_kept_through_any_member() {
+    let cluster = Cluster::found(3).await;
+    let leader = cluster.leader(None).await;
+    for at in 0..3 {
+        let request = LeaseGrantRequest { id: 0, ttl: 60 };
+        let lease = cluster.member(at).lease_grant(request).await.unwrap();
+        let kept = cluster.member(at).lease_keep_alive(lease.id).await.unwrap();
+        assert_eq!(kept.ttl, 60);
+        let request = PutRequest {
+            key: Bytes::from_static(b"leased"),
+            lease: lease.id,
+            ..Default::default()
+        };
+        cluster.member(leader).put(request).await.unwrap();
+        let left = cluster
+            .member(at)
+            .lease_time_to_live(lease.id, true)
+            .await
+            .unwrap();
+        assert_eq!((left.granted_ttl, left.keys.len()), (60, 1));
+        let gone = cluster.member(at).lease_keep_alive(lease.id + 1).await;
+        assert_eq!(gone.unwrap().ttl, 0);
+    }
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_followed_by_another_and_catches_up() {
+    let mut cluster = Cluster::found(3).await;
+    for round in 0..3 {
+        let leader = cluster.leader(None).await;
+        let writers: Vec<_> = cluster
+            .running()
+            .into_iter()
+            .filter(|at| *at != leader)
+            .map(|at| {
+                let store = cluster.member(at).clone();
+                tokio::spawn(async move {
+                    for n in 0..50 {
+                        // The leader dies meanwhile: nobody who writes elsewhere sees it.
+                        put(&store, &format!("{round}/{at}/{n}"), "x").await;
+                    }
+                })
+            })
+            .collect();
+        put(cluster.member(leader), "begun", "x").await;
+        cluster.abort(leader).await;
+        for writer in writers {
+            within(writer).await.unwrap();
+        }
+        cluster.leader(Some(leader)).await;
+        cluster.start(leader).await;
+        put(cluster.member(leader), "back", "x").await;
+        for at in cluster.running() {
+            if at != leader {
+                for n in 0..50 {
+                    let found = get(cluster.member(leader), &format!("{round}/{at}/{n}")).await;
+                    assert_eq!(found, Some(("x".to_owned(), 1)), "written once");
+                }
+            }
+        }
+        cluster.check_equal().await;
+    }
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_cut_off_loses_and_repeats_nothing() {
+    let cluster = Cluster::found(3).await;
+    let old = cluster.leader(None).await;
+    cluster.switch.cut(&cluster.url(old));
+    let store = cluster.member(old).clone();
+    let cut_off = tokio::spawn(async move { try_put(&store, "cut", "x").await });
+    let new = cluster.leader(Some(old)).await;
+    put(cluster.member(new), "majority", "x").await;
+    cluster.switch.mend(&cluster.url(old));
+    // The connection comes back before the request's time is over, so that it is decided.
+    let outcome = within(cut_off).await.unwrap();
+    let found = get(cluster.member(new), "cut").await;
+    match outcome {
+        Ok(_) => assert_eq!(found, Some(("x".to_owned(), 1))),
+        Err(Error::Timeout) => assert_eq!(found, None),
+        Err(Error::TimeoutLeaderFailed) => assert!(found.is_none_or(|(_, version)| version == 1)),
+        Err(error) => panic!("{error}"),
+    }
+    assert!(get(cluster.member(old), "majority").await.is_some());
+    cluster.check_equal().await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_moves_on_request_and_at_shutdown() {
+    let mut cluster = Cluster::found(3).await;
+    let old = cluster.leader(None).await;
+    let target = (old + 1) % 3;
+    let id = cluster.member(target).status().member_id;
+    let bystander = cluster.member(target).move_leader(id).await;
+    assert!(matches!(bystander, Err(Error::NotLeader { .. })));
+    let unknown = cluster.member(old).move_leader(7).await;
+    assert_eq!(unknown, Err(Error::BadLeaderTransferee));
+    within(cluster.member(old).move_leader(id)).await.unwrap();
+    assert_eq!(cluster.leader(Some(old)).await, target);
+    put(cluster.member(old), "after", "x").await;
+    // A rolling restart: nobody who writes to another member notices.
+    for at in 0..3 {
+        let other = (at + 1) % 3;
+        cluster.shutdown(at).await;
+        put(cluster.member(other), "rolling", &at.to_string()).await;
+        cluster.start(at).await;
+        assert_eq!(
+            get(cluster.member(at), "rolling").await.unwrap().0,
+            at.to_string()
+        );
+    }
+    cluster.check_equal().await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_come_and_go() {
+    let mut cluster = Cluster::found(1).await;
+    put(cluster.member(0), "old", "x").await;
+    for name in ["m1", "m2"] {
+        let url = free_url();
+        let (added, _) = cluster
+            .member(0)
+            .member_add(vec![url.clone()], false)
+            .await
+            .unwrap();
+        assert_eq!((added.name.as_str(), added.is_learner), ("", false));
+        let members = vec![("m0".to_owned(), cluster.url(0))];
+        let at = cluster.add_config(name, &url, Bootstrap::Existing { members });
+        // Until it starts, the others go on without it.
+        put(cluster.member(0), name, "x").await;
+        cluster.start(at).await;
+        assert_eq!(cluster.member(at).status().member_id, added.id);
+        within(cluster.member(at).ready()).await.unwrap();
+        assert!(get(cluster.member(at), "old").await.is_some());
+        await_voter(&cluster, at).await;
+    }
+    let again = cluster
+        .member(1)
+        .member_add(vec![cluster.url(2)], true)
+        .await;
+    assert_eq!(again.unwrap_err(), Error::PeerUrlExists);
+    // A member that is removed, here the leader itself, is let in no more.
+    let gone = cluster.leader(None).await;
+    let id = cluster.member(gone).status().member_id;
+    let left = within(cluster.member(gone).member_remove(id))
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 2);
+    let why = within(cluster.member(gone).ended()).await;
+    assert_eq!(
+        why,
+        "the member has been permanently removed from the cluster"
+    );
+    let other = (gone + 1) % 3;
+    put(cluster.member(other), "two", "x").await;
+    let unknown = cluster.member(other).member_remove(id).await;
+    assert_eq!(unknown.unwrap_err(), Error::MemberNotFound);
+    cluster.members[gone] = None;
+    cluster.check_equal().await;
+    cluster.close().await;
+}
+
+/// Waits until a member votes.
+async fn await_voter(cluster: &Cluster, at: usize) {
+    while cluster.member(at).status().is_learner {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_was_wiped_does_not_come_back_under_its_old_id() {
+    let mut cluster = Cluster::found(3).await;
+    put(cluster.member(0), "k", "x").await;
+    cluster.abort(2).await;
+    std::fs::remove_dir_all(&cluster.configs[2].data_dir).unwrap();
+    let refused = within(Store::open(cluster.configs[2].clone())).await;
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("has already been bootstrapped"), "{error}");
+    // With others' flags it is another cluster, which members of this one do not let in.
+    let mut config = cluster.configs[2].clone();
+    let Bootstrap::Static { members, .. } = config.bootstrap else {
+        unreachable!("it was founded so");
+    };
+    config.bootstrap = Bootstrap::Static {
+        members,
+        token: "other".to_owned(),
+    };
+    let stranger = open(&config).await;
+    put(cluster.member(1), "k", "y").await;
+    assert_eq!(stranger.status().leader, None);
+    assert_ne!(
+        stranger.status().cluster_id,
+        cluster.member(0).status().cluster_id
+    );
+    within(stranger.shutdown()).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_away_for_long_takes_over_the_whole_state() {
+    let mut cluster = Cluster::found(3).await;
+    let shorten = |config: &mut Config| config.log_segment_bytes = 128 * 1024;
+    cluster.configs.iter_mut().for_each(shorten);
+    for at in 0..3 {
+        cluster.shutdown(at).await;
+        cluster.start(at).await;
+    }
+    cluster.abort(2).await;
+    let value = "v".repeat(64 * 1024);
+    for n in 0..60 {
+        put(cluster.member(n % 2), &format!("k{}", n % 10), &value).await;
+    }
+    let revision = cluster.member(0).revision();
+    cluster.start(2).await;
+    let mut applied = cluster.member(2).applied();
+    within(applied.wait_for(|applied| *applied >= revision))
+        .await
+        .unwrap();
+    let found = get(cluster.member(2), "k9").await.unwrap();
+    assert_eq!((found.0.len(), found.1), (value.len(), 6));
+    cluster.check_equal().await;
+    cluster.close().await;
+}
