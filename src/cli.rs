@@ -1,5 +1,6 @@
 //! Every command and flag, with the help that teaches them.
 
+pub mod peers;
 pub mod snapshot;
 pub mod state;
 
@@ -33,7 +34,7 @@ pub enum Command {
     /// `xebec token create` on a master prints the token. It is needed once; the node keeps its certificates under
     /// --data-dir and renews them by itself.
     Agent(Box<AgentArgs>),
-    /// Run the datastore alone, as a drop-in etcd: etcd's v3 API, etcd's flag names. One member for now.
+    /// Run the datastore alone, as a drop-in etcd: etcd's v3 API, etcd's flag names.
     Store(Box<StoreArgs>),
     /// Make, list and delete the tokens that nodes join with.
     Token(TokenArgs),
@@ -209,6 +210,8 @@ pub struct StoreArgs {
     pub advertise_client_urls: Vec<String>,
     #[command(flatten)]
     pub state: state::StateArgs,
+    #[command(flatten)]
+    pub peers: peers::PeerArgs,
     /// Certificate of the client URLs.
     #[arg(long, value_name = "FILE")]
     pub cert_file: Option<PathBuf>,

@@ -11,7 +11,7 @@ pub fn init(args: &LogArgs) -> Result<()> {
     let quiet = if args.log_level.contains("openraft") {
         ""
     } else {
-        "openraft=warn,"
+        "openraft=error,"
     };
     let filter = EnvFilter::try_new(format!("{quiet}{}", args.log_level))
         .with_context(|| format!("--log-level: {} is no level and no filter", args.log_level))?;

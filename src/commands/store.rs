@@ -1,5 +1,7 @@
 //! `xebec store`: the datastore alone, behind etcd's v3 gRPC API and under etcd's own flag names.
 
+mod cluster;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -28,6 +30,7 @@ pub async fn run(args: StoreArgs) -> Result<()> {
     let mut config = raft_store::Config::new(data_dir);
     config.name = args.name.clone();
     config.client_urls = args.advertise_client_urls.clone();
+    cluster::configure(&args.peers, &mut config)?;
     config.quota_backend_bytes = args.state.quota();
     let auto_compaction = args.state.auto_compaction()?;
     if args.state.force_new_cluster {
@@ -63,11 +66,22 @@ pub async fn run(args: StoreArgs) -> Result<()> {
                 .await
         });
     }
-    notify_ready();
-    tokio::select! {
-        () = signals.received() => {}
-        Some(ended) = servers.join_next() => ended?.context("serving clients")?,
-    }
+    let ready = async {
+        // As etcd: a member is ready once it has found its cluster, and the cluster a leader.
+        if store.ready().await.is_ok() {
+            notify_ready();
+        }
+        std::future::pending::<()>().await
+    };
+    let why = tokio::select! {
+        () = signals.received() => None,
+        () = ready => None,
+        why = store.ended() => Some(why),
+        Some(ended) = servers.join_next() => {
+            ended?.context("serving clients")?;
+            None
+        }
+    };
     notify_stopping();
     let stop = async {
         shutdown.cancel();
@@ -75,7 +89,10 @@ pub async fn run(args: StoreArgs) -> Result<()> {
         store.shutdown().await;
     };
     tokio::select! {
-        () = stop => Ok(()),
+        () = stop => match why {
+            Some(why) => bail!(why),
+            None => Ok(()),
+        },
         () = signals.received() => bail!("stopped at once by a second signal"),
     }
 }

@@ -50,8 +50,9 @@ pub async fn follow_members(
     let mut known = None;
     loop {
         let now = metrics.borrow_and_update().membership_config.clone();
+        let more_removed = removed.has_changed().unwrap_or(true);
         removed.borrow_and_update();
-        if known.as_ref() != Some(&now) || removed.has_changed().unwrap_or(true) {
+        if known.as_ref() != Some(&now) || more_removed {
             set_members(raft, peers, &removed);
             known = Some(now);
         }
