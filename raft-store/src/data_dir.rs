@@ -193,6 +193,7 @@ impl DataDir {
         let mut next = *self.current.lock();
         next.cluster_id = cluster_id;
         next.member_id = member_id;
+        next.incarnation = rand::rng().random_range(1..u64::MAX);
         next.state_generation += 1;
         next.log_generation += 1;
         write_identity(&self.path, &next)

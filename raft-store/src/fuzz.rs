@@ -41,7 +41,26 @@ pub fn decode(data: &[u8]) {
     let _: Result<Membership, _> = serde_json::from_slice(data);
     let _: Result<StoredMembership, _> = serde_json::from_slice(data);
     decode_foreign(&bytes);
+    decode_peer(&bytes);
     decode_foreign_block(&bytes);
+}
+
+/// What another member may send.
+fn decode_peer(bytes: &Bytes) {
+    if let Ok(request) = peer::decode_append(bytes.clone()) {
+        let again =
+            peer::decode_append(peer::encode_append(&request)).expect("it was just encoded");
+        assert_eq!(again.entries, request.entries);
+    }
+    if let Ok(answer) = peer::decode_append_answer(bytes.clone()) {
+        let again = peer::decode_append_answer(peer::encode_append_answer(&answer));
+        assert_eq!(again, Ok(answer));
+    }
+    if let Ok((term, proposal)) = peer::decode_proposal(bytes.clone()) {
+        let again = peer::decode_proposal(peer::encode_proposal(term, &proposal));
+        assert_eq!(again, Ok((term, proposal)));
+    }
+    peer::decode_foreign_frame(bytes);
 }
 
 /// A batch with every command.
@@ -129,6 +148,9 @@ pub fn samples() -> Vec<Vec<u8>> {
     rows.extend_from_slice(b"abc");
     vec![
         crate::log::sample_records(&batch),
+        peer::encode_proposal(3, &batch.clone().into()).into(),
+        peer::encode_append(&peer::sample_append(&batch)).into(),
+        peer::sample_frame(),
         encoded,
         change.encode(),
         current.encode(),
@@ -148,8 +170,16 @@ mod tests {
     fn what_was_written_decodes() {
         let samples = samples();
         samples.iter().for_each(|sample| decode(sample));
-        let batch = Batch::decode(samples[1].clone().into()).unwrap();
-        assert_eq!(batch.commands.len(), 6);
+        let batches = samples
+            .iter()
+            .map(|sample| Batch::decode(sample.clone().into()));
+        assert_eq!(
+            batches
+                .flatten()
+                .map(|batch| batch.commands.len())
+                .collect::<Vec<_>>(),
+            [6]
+        );
     }
 
     proptest! {

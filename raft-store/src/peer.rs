@@ -6,6 +6,7 @@
 //! what a call means.
 
 mod connection;
+mod foreign;
 mod frame;
 mod greeting;
 mod link;
@@ -15,6 +16,7 @@ mod server;
 mod tls;
 
 pub use connection::Connection;
+pub use foreign::{decode_foreign_frame, sample_append, sample_frame};
 pub use frame::Kind;
 pub use greeting::{Me, Refusal};
 pub use link::{Link, PeerError, Peers, introduce};

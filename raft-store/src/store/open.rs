@@ -14,7 +14,7 @@ use super::leader_leases::LeaderLeases;
 use super::lessor::Lessor;
 use super::proposals::Proposals;
 use super::read_index::ReadIndex;
-use super::space::{self, Space};
+use super::space::{DiskLooks, Space};
 use super::to_leader::ToLeader;
 use super::{Inner, Store, bootstrap, compaction};
 use crate::data_dir::DataDir;
@@ -57,7 +57,7 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
     let (leadership, sole_voter) = (parts.leadership.subscribe(), parts.sole_voter.clone());
     let node = Node::start(parts).await?;
     let (cleaned, mut background) = shared.start_background(floor, &space, &metrics);
-    background.push(shared.watch_disk(&space, member, leadership.clone()));
+    background.push(shared.watch_disk(&space, member, &node, leadership.clone()));
     if sole_voter.load(Ordering::SeqCst) {
         await_lead(leadership.clone()).await?;
     }
@@ -203,15 +203,17 @@ impl Shared {
         &self,
         space: &Arc<Space>,
         member: u64,
+        node: &Node,
         leadership: watch::Receiver<Leadership>,
     ) -> JoinHandle<()> {
-        tokio::spawn(space::watch_disk(
-            space.clone(),
+        let looks = DiskLooks {
+            space: space.clone(),
             member,
-            self.view.clone(),
-            self.proposals.clone(),
-            leadership,
-        ))
+            view: self.view.clone(),
+            proposals: self.proposals.clone(),
+            raft: node.raft.clone(),
+        };
+        tokio::spawn(looks.run(leadership))
     }
 
     /// Where apply tells of what it did, and those who listen: the member, and the cleaner for the floor.

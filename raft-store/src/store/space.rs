@@ -18,8 +18,10 @@ use crate::command::Command;
 use crate::data_dir::DataDir;
 use crate::log::preallocate;
 use crate::mvcc::alarm;
-use crate::raft::Applied;
+use crate::raft::{Applied, StateMachine, TypeConfig};
 use crate::{Alarm, AlarmKind, Config, Error, Leadership, limits};
+
+type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// How much room there is.
 pub struct Space {
@@ -156,48 +158,74 @@ fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(found.blocks_available() as u64 * found.fragment_size() as u64)
 }
 
-/// Follows the disk's free space until the store stops: raises the member's alarm, and takes it back.
-pub async fn watch_disk(
-    space: Arc<Space>,
-    member: u64,
-    view: Arc<ArcSwap<Applied>>,
-    proposals: Arc<Proposals>,
-    mut leadership: watch::Receiver<Leadership>,
-) {
-    let mut ticks = tokio::time::interval(limits::DISK_LOOK_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let alarm = Alarm {
-        member_id: member,
-        kind: AlarmKind::NoSpace,
-    };
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            changed = leadership.changed() => match changed {
-                Ok(()) => continue,
-                Err(_) => return,
-            },
-        }
-        space.look_at_disk();
-        let low = space.disk_is_low.load(Ordering::SeqCst);
-        let raised = view.load().alarms.is_automatic(alarm);
-        let wanted = match raised {
-            None => low.then_some(true),
-            // An alarm that was raised before a restart goes, too.
-            Some(automatic) => (automatic && !low).then_some(false),
-        };
-        if let Some(on) = wanted {
-            let command = Command::Alarm {
-                alarm,
-                on,
-                automatic: true,
-            };
-            if let Err(error) = proposals.propose(command).await {
-                tracing::debug!(%error, "the alarm could not be set; trying again");
-                if error == Error::Stopped {
-                    return;
-                }
+/// What follows the disk's free space, and whom it tells.
+pub struct DiskLooks {
+    pub space: Arc<Space>,
+    pub member: u64,
+    pub view: Arc<ArcSwap<Applied>>,
+    pub proposals: Arc<Proposals>,
+    pub raft: Raft,
+}
+
+impl DiskLooks {
+    /// Looks until the store stops: raises the member's alarm and takes it back; a leader without room hands over.
+    pub async fn run(self, mut leadership: watch::Receiver<Leadership>) {
+        let mut ticks = tokio::time::interval(limits::DISK_LOOK_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut handed_over = false;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = leadership.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
             }
+            self.space.look_at_disk();
+            let low = self.space.disk_is_low.load(Ordering::SeqCst);
+            if self.tell(low).await == Err(Error::Stopped) {
+                return;
+            }
+            // Once only: if the others have no room either, it shall not go round and round.
+            if low && !handed_over && leadership.borrow().is_leader {
+                handed_over = self.hand_over().await;
+            }
+            handed_over &= low;
         }
+    }
+
+    async fn tell(&self, low: bool) -> Result<(), Error> {
+        let alarm = Alarm {
+            member_id: self.member,
+            kind: AlarmKind::NoSpace,
+        };
+        let on = match self.view.load().alarms.is_automatic(alarm) {
+            None if low => true,
+            // An alarm that was raised before a restart goes, too.
+            Some(true) if !low => false,
+            _ => return Ok(()),
+        };
+        let command = Command::Alarm {
+            alarm,
+            on,
+            automatic: true,
+        };
+        let told = self.proposals.propose(command).await.map(drop);
+        if let Err(error) = &told {
+            tracing::debug!(%error, "the alarm could not be set; trying again");
+        }
+        told
+    }
+
+    async fn hand_over(&self) -> bool {
+        let other = self.raft.voter_ids().find(|voter| *voter != self.member);
+        let Some(other) = other else {
+            return false;
+        };
+        tracing::warn!(
+            to = format_args!("{other:x}"),
+            "no room for the log: handing leadership over"
+        );
+        self.raft.trigger().transfer_leader(other).await.is_ok()
     }
 }
