@@ -49,20 +49,27 @@ pub async fn ensure(client: Client) {
 }
 
 async fn ensure_one(client: &Client, row: (&str, &str, i32, i32)) -> Result<(), Status> {
-    let service = local(row, Timestamp::now());
-    let name = service.metadata.name.clone().unwrap_or_default();
-    match client.get::<APIService>(None, &name).await {
-        Ok(found) if found.status.is_some() => return Ok(()),
-        Ok(_) => {}
-        Err(status) if status.is_not_found() => match client.create(None, &service).await {
-            Ok(_) => {}
+    let wanted = local(row, Timestamp::now());
+    let name = wanted.metadata.name.clone().unwrap_or_default();
+    let mut held = match client.get::<APIService>(None, &name).await {
+        Ok(found)
+            if found
+                .status
+                .as_ref()
+                .is_some_and(|s| s.conditions.is_some()) =>
+        {
+            return Ok(());
+        }
+        Ok(found) => found,
+        Err(status) if status.is_not_found() => match client.create(None, &wanted).await {
             // Another master was faster.
             Err(status) if status.is_already_exists() => return Ok(()),
-            Err(status) => return Err(status),
+            answer => answer?,
         },
         Err(status) => return Err(status),
-    }
-    client.update_status(&service).await.map(drop)
+    };
+    held.status = wanted.status;
+    client.update_status(&held).await.map(drop)
 }
 
 fn local(
