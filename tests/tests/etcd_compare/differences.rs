@@ -1,0 +1,47 @@
+//! The list of known differences: the rows of the tables in `docs/etcd-differences.md` that begin with a case's name.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// Pairs of a case's name and an etcd's, each to be met once.
+pub struct Differences {
+    listed: BTreeSet<(String, String)>,
+}
+
+impl Differences {
+    pub fn read() -> Result<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/etcd-differences.md");
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Self::parse(&text)
+    }
+
+    /// Rows look like `| \`range::limit\` | 3.4, 3.5 | reason |`.
+    fn parse(text: &str) -> Result<Self> {
+        let mut listed = BTreeSet::new();
+        for row in text.lines().filter(|line| line.starts_with("| `")) {
+            let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+            ensure!(cells.len() == 3, "not a case, versions and a reason: {row}");
+            ensure!(!cells[2].is_empty(), "no reason: {row}");
+            for version in cells[1].split(", ") {
+                let case = cells[0].trim_matches('`').to_owned();
+                let new = listed.insert((case, version.to_owned()));
+                ensure!(new, "listed twice: {row}");
+            }
+        }
+        Ok(Self { listed })
+    }
+
+    /// Whether it is listed; each is taken once.
+    pub fn take(&mut self, case: &str, version: &str) -> bool {
+        self.listed.remove(&(case.to_owned(), version.to_owned()))
+    }
+
+    /// Rows whose case or version does not exist.
+    pub fn unknown(self) -> impl Iterator<Item = String> {
+        self.listed
+            .into_iter()
+            .map(|(case, version)| format!("a difference of an unknown case or version is listed: {case} {version}"))
+    }
+}
