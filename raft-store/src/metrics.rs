@@ -90,7 +90,7 @@ impl Metrics {
             self.slow_watchers.clone(),
         );
         debugging.register(
-            "events_total",
+            "events",
             "Events handed to watchers",
             self.watch_events.clone(),
         );

@@ -1,5 +1,6 @@
-//! The Cluster service: members are listed; changing them is not there yet and says so.
+//! The Cluster service.
 
+use raft_store as store;
 use tonic::{Request, Response, Status};
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::cluster_server::Cluster;
@@ -7,64 +8,87 @@ use xebec_proto::etcdserverpb::cluster_server::Cluster;
 use crate::error::status;
 use crate::front::Front;
 
-fn not_yet() -> Status {
-    Status::unimplemented("changing the cluster's members is not supported yet")
+fn member(member: store::Member) -> pb::Member {
+    pb::Member {
+        id: member.id,
+        name: member.name,
+        peer_ur_ls: member.peer_urls,
+        client_ur_ls: member.client_urls,
+        is_learner: member.is_learner,
+    }
+}
+
+fn members(members: Vec<store::Member>) -> Vec<pb::Member> {
+    members.into_iter().map(member).collect()
+}
+
+impl Front {
+    /// As in etcd, answers about members tell no revision.
+    fn members_header(&self) -> Option<pb::ResponseHeader> {
+        self.header(0)
+    }
 }
 
 #[tonic::async_trait]
 impl Cluster for Front {
     async fn member_add(
         &self,
-        _: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        Err(not_yet())
+        let request = request.into_inner();
+        let added = self
+            .store
+            .member_add(request.peer_ur_ls, request.is_learner);
+        let (added, all) = added.await.map_err(status)?;
+        Ok(Response::new(pb::MemberAddResponse {
+            header: self.members_header(),
+            member: Some(member(added)),
+            members: members(all),
+        }))
     }
 
     async fn member_remove(
         &self,
-        _: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        Err(not_yet())
+        let left = self.store.member_remove(request.into_inner().id);
+        Ok(Response::new(pb::MemberRemoveResponse {
+            members: members(left.await.map_err(status)?),
+            header: self.members_header(),
+        }))
     }
 
     async fn member_update(
         &self,
-        _: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        Err(not_yet())
+        let request = request.into_inner();
+        let all = self.store.member_update(request.id, request.peer_ur_ls);
+        Ok(Response::new(pb::MemberUpdateResponse {
+            members: members(all.await.map_err(status)?),
+            header: self.members_header(),
+        }))
     }
 
     async fn member_list(
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
-        if request.into_inner().linearizable {
-            self.store.read_index().await.map_err(status)?;
-        }
-        let member = |member: raft_store::Member| pb::Member {
-            id: member.id,
-            name: member.name,
-            peer_ur_ls: member.peer_urls,
-            client_ur_ls: member.client_urls,
-            is_learner: member.is_learner,
-        };
-        let members = self
-            .store
-            .status()
-            .members
-            .into_iter()
-            .map(member)
-            .collect();
+        let all = self.store.members(request.into_inner().linearizable);
         Ok(Response::new(pb::MemberListResponse {
-            header: self.current_header(),
-            members,
+            members: members(all.await.map_err(status)?),
+            header: self.members_header(),
         }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        Err(not_yet())
+        let all = self.store.member_promote(request.into_inner().id);
+        Ok(Response::new(pb::MemberPromoteResponse {
+            members: members(all.await.map_err(status)?),
+            header: self.members_header(),
+        }))
     }
 }

@@ -123,13 +123,11 @@ fn compare(compare: pb::Compare) -> Result<store::Compare, Status> {
         return Err(Status::invalid_argument("etcdserver: unknown comparison"));
     };
     // A value of another sort than the target counts as zero, as in etcd.
-    let number = match &compare.target_union {
-        Some(
-            TargetUnion::Version(n)
-            | TargetUnion::CreateRevision(n)
-            | TargetUnion::ModRevision(n)
-            | TargetUnion::Lease(n),
-        ) => *n,
+    let number = match (target, &compare.target_union) {
+        (CompareTarget::Version, Some(TargetUnion::Version(n)))
+        | (CompareTarget::Create, Some(TargetUnion::CreateRevision(n)))
+        | (CompareTarget::Mod, Some(TargetUnion::ModRevision(n)))
+        | (CompareTarget::Lease, Some(TargetUnion::Lease(n))) => *n,
         _ => 0,
     };
     Ok(store::Compare {
@@ -157,16 +155,14 @@ impl Front {
     pub(crate) fn range_response(&self, answer: store::RangeResponse) -> pb::RangeResponse {
         pb::RangeResponse {
             header: self.header(answer.revision),
-            kvs: answer.kvs.into_iter().map(key_value).collect(),
-            more: answer.more,
-            count: answer.count,
+            ..range_part(answer)
         }
     }
 
     pub(crate) fn put_response(&self, answer: store::PutResponse) -> pb::PutResponse {
         pb::PutResponse {
             header: self.header(answer.revision),
-            prev_kv: answer.prev_kv.map(key_value),
+            ..put_part(answer)
         }
     }
 
@@ -176,29 +172,66 @@ impl Front {
     ) -> pb::DeleteRangeResponse {
         pb::DeleteRangeResponse {
             header: self.header(answer.revision),
-            deleted: answer.deleted,
-            prev_kvs: answer.prev_kvs.into_iter().map(key_value).collect(),
+            ..delete_part(answer)
         }
     }
 
     pub(crate) fn txn_response(&self, answer: store::TxnResponse) -> pb::TxnResponse {
-        use pb::response_op::Response;
-        let response = |op: store::ResponseOp| pb::ResponseOp {
-            response: Some(match op {
-                store::ResponseOp::Range(answer) => {
-                    Response::ResponseRange(self.range_response(answer))
-                }
-                store::ResponseOp::Put(answer) => Response::ResponsePut(self.put_response(answer)),
-                store::ResponseOp::DeleteRange(answer) => {
-                    Response::ResponseDeleteRange(self.delete_response(answer))
-                }
-                store::ResponseOp::Txn(answer) => Response::ResponseTxn(self.txn_response(answer)),
-            }),
-        };
         pb::TxnResponse {
             header: self.header(answer.revision),
-            succeeded: answer.succeeded,
-            responses: answer.responses.into_iter().map(response).collect(),
+            ..txn_part(answer)
         }
+    }
+}
+
+/// As in etcd, the header of an answer within a transaction tells the revision alone.
+fn part_header(revision: i64) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader {
+        revision,
+        ..Default::default()
+    })
+}
+
+fn range_part(answer: store::RangeResponse) -> pb::RangeResponse {
+    pb::RangeResponse {
+        header: part_header(answer.revision),
+        kvs: answer.kvs.into_iter().map(key_value).collect(),
+        more: answer.more,
+        count: answer.count,
+    }
+}
+
+fn put_part(answer: store::PutResponse) -> pb::PutResponse {
+    pb::PutResponse {
+        header: part_header(answer.revision),
+        prev_kv: answer.prev_kv.map(key_value),
+    }
+}
+
+fn delete_part(answer: store::DeleteRangeResponse) -> pb::DeleteRangeResponse {
+    pb::DeleteRangeResponse {
+        header: part_header(answer.revision),
+        deleted: answer.deleted,
+        prev_kvs: answer.prev_kvs.into_iter().map(key_value).collect(),
+    }
+}
+
+/// A nested transaction's header tells nothing.
+fn txn_part(answer: store::TxnResponse) -> pb::TxnResponse {
+    use pb::response_op::Response;
+    let response = |op: store::ResponseOp| pb::ResponseOp {
+        response: Some(match op {
+            store::ResponseOp::Range(answer) => Response::ResponseRange(range_part(answer)),
+            store::ResponseOp::Put(answer) => Response::ResponsePut(put_part(answer)),
+            store::ResponseOp::DeleteRange(answer) => {
+                Response::ResponseDeleteRange(delete_part(answer))
+            }
+            store::ResponseOp::Txn(answer) => Response::ResponseTxn(txn_part(answer)),
+        }),
+    };
+    pb::TxnResponse {
+        header: part_header(0),
+        succeeded: answer.succeeded,
+        responses: answer.responses.into_iter().map(response).collect(),
     }
 }

@@ -5,6 +5,10 @@ use tonic::Status;
 
 /// The status that a client gets.
 pub(crate) fn status(error: Error) -> Status {
+    if error == Error::NotEnoughStarted {
+        // etcd loses this one's code on the way.
+        return Status::unknown(error.to_string());
+    }
     let code = match error.code() {
         Code::InvalidArgument => tonic::Code::InvalidArgument,
         Code::NotFound => tonic::Code::NotFound,

@@ -1,49 +1,80 @@
-//! What all services share, and how they are served.
+//! What all services share: the store, who this member is, and the options of the API.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use raft_store::Store;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::Status;
 use xebec_proto::etcdserverpb as pb;
+
+use crate::metrics::Metrics;
 
 /// The version that clients are told: that of the etcd release whose behaviour this API follows.
 pub(crate) const ETCD_VERSION: &str = "3.6.8";
+/// What clients are told of the cluster's and the storage's version.
+pub(crate) const CLUSTER_VERSION: &str = "3.6.0";
 /// Room for a request beside its keys and values, as in etcd.
 const REQUEST_OVERHEAD_BYTES: usize = 512 * 1024;
+/// Streams without a leader go on for so many election timeouts, as in etcd.
+const NO_LEADER_ELECTIONS: u32 = 3;
+
+/// What a member's API may be told from outside; the defaults are etcd's.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Largest write request, bytes (`--max-request-bytes`).
+    pub max_request_bytes: usize,
+    /// Most streams that one connection may have open (`--max-concurrent-streams`).
+    pub max_concurrent_streams: u32,
+    /// Most watchers on one stream; further ones are refused.
+    pub max_watchers_per_stream: usize,
+    /// How long a stream that asked for a leader goes on without one is counted in these.
+    pub election_timeout: Duration,
+    /// What `Status` tells as the quota, bytes (`--quota-backend-bytes`).
+    pub quota_bytes: i64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: raft_store::limits::MAX_REQUEST_BYTES,
+            max_concurrent_streams: u32::MAX,
+            max_watchers_per_stream: 100_000,
+            election_timeout: raft_store::limits::ELECTION_TIMEOUT,
+            quota_bytes: 2 * 1024 * 1024 * 1024,
+        }
+    }
+}
 
 /// etcd's API over one member of the store. Cheap to clone.
 #[derive(Clone)]
 pub struct Front {
     pub(crate) store: Store,
     cluster_id: u64,
-    member_id: u64,
+    pub(crate) member_id: u64,
+    pub(crate) options: Arc<Options>,
+    pub(crate) metrics: Metrics,
     /// Ends the streams that would go on forever.
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Front {
-    pub fn new(store: Store, shutdown: CancellationToken) -> Self {
+    /// `shutdown` ends every stream and listener of this front.
+    pub fn new(store: Store, options: Options, shutdown: CancellationToken) -> Self {
         let status = store.status();
         Self {
+            metrics: Metrics::new(&store),
             store,
             cluster_id: status.cluster_id,
             member_id: status.member_id,
+            options: Arc::new(options),
             shutdown,
         }
     }
 
-    /// The gRPC services, to be put behind a listener. `max_request_bytes` bounds what a client may send.
-    pub fn routes(&self, max_request_bytes: usize) -> Routes {
-        let limit = max_request_bytes + REQUEST_OVERHEAD_BYTES;
-        let kv = pb::kv_server::KvServer::new(self.clone())
-            .max_decoding_message_size(limit)
-            .max_encoding_message_size(usize::MAX);
-        let watch =
-            pb::watch_server::WatchServer::new(self.clone()).max_encoding_message_size(usize::MAX);
-        Routes::new(kv)
-            .add_service(watch)
-            .add_service(pb::lease_server::LeaseServer::new(self.clone()))
-            .add_service(pb::cluster_server::ClusterServer::new(self.clone()))
-            .add_service(pb::maintenance_server::MaintenanceServer::new(self.clone()))
+    /// Largest message that a client may send, and largest part of a watch's answer that may be split; bytes.
+    pub(crate) fn max_message_bytes(&self) -> usize {
+        self.options.max_request_bytes + REQUEST_OVERHEAD_BYTES
     }
 
     /// The header that every answer carries.
@@ -61,4 +92,29 @@ impl Front {
     pub(crate) fn current_header(&self) -> Option<pb::ResponseHeader> {
         self.header(self.store.revision())
     }
+
+    /// Returns once there was no leader for so long that streams which asked for one must end.
+    pub(crate) async fn leader_lost(&self) -> Status {
+        let limit = self.options.election_timeout * NO_LEADER_ELECTIONS;
+        let mut leadership = self.store.leadership();
+        loop {
+            if leadership.wait_for(|now| now.leader.is_none()).await.is_err() {
+                break;
+            }
+            let found = leadership.wait_for(|now| now.leader.is_some());
+            if tokio::time::timeout(limit, found).await.is_err() {
+                break;
+            }
+        }
+        no_leader()
+    }
+}
+
+pub(crate) fn no_leader() -> Status {
+    Status::unavailable("etcdserver: no leader")
+}
+
+/// Whether the client wants no answer without a leader (`WithRequireLeader` of etcd's clients).
+pub(crate) fn requires_leader(headers: &http::HeaderMap) -> bool {
+    headers.get("hasleader").is_some_and(|value| value == "true")
 }

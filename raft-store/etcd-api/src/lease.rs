@@ -1,5 +1,6 @@
 //! The Lease service.
 
+use std::future::Future;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
@@ -9,7 +10,61 @@ use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::lease_server::Lease;
 
 use crate::error::status;
-use crate::front::Front;
+use crate::front::{Front, requires_leader};
+
+impl Front {
+    /// Renews the leases of one stream, in the order in which they are asked for.
+    pub(crate) fn keep_alive_stream<S>(
+        &self,
+        requests: S,
+        requires_leader: bool,
+    ) -> impl Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send + use<S>
+    where
+        S: Stream<Item = Result<pb::LeaseKeepAliveRequest, Status>> + Send + 'static,
+    {
+        let front = self.clone();
+        let answers = requests.then(move |request| {
+            let front = front.clone();
+            async move {
+                // Taken before the renewal: a lease that ends later ends at a later revision.
+                let header = front.current_header();
+                let answer = front.store.lease_keep_alive(request?.id).await;
+                let answer = answer.map_err(status)?;
+                Ok(pb::LeaseKeepAliveResponse {
+                    header,
+                    id: answer.id,
+                    ttl: answer.ttl,
+                })
+            }
+        });
+        let front = self.clone();
+        let ended = async move {
+            tokio::select! {
+                () = front.shutdown.cancelled() => status(store::Error::Stopped),
+                lost = front.leader_lost(), if requires_leader => lost,
+            }
+        };
+        until(answers, ended)
+    }
+}
+
+/// The stream's items until it ends, or `ended` says why it must.
+fn until<T: Send + 'static>(
+    items: impl Stream<Item = Result<T, Status>> + Send + 'static,
+    ended: impl Future<Output = Status> + Send + 'static,
+) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
+    let state = Some((Box::pin(items), Box::pin(ended)));
+    futures::stream::unfold(state, |state| async move {
+        let (mut items, mut ended) = state?;
+        tokio::select! {
+            item = items.next() => match item? {
+                Ok(item) => Some((Ok(item), Some((items, ended)))),
+                Err(error) => Some((Err(error), None)),
+            },
+            error = &mut ended => Some((Err(error), None)),
+        }
+    })
+}
 
 #[tonic::async_trait]
 impl Lease for Front {
@@ -52,25 +107,9 @@ impl Lease for Front {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let front = self.clone();
-        let stop = self.shutdown.clone().cancelled_owned();
-        let answers = request.into_inner().then(move |request| {
-            let front = front.clone();
-            async move {
-                let answer = front
-                    .store
-                    .lease_keep_alive(request?.id)
-                    .await
-                    .map_err(status)?;
-                let header = front.header(answer.revision);
-                Ok(pb::LeaseKeepAliveResponse {
-                    header,
-                    id: answer.id,
-                    ttl: answer.ttl,
-                })
-            }
-        });
-        Ok(Response::new(Box::pin(answers.take_until(stop))))
+        let requires_leader = requires_leader(request.metadata().as_ref());
+        let answers = self.keep_alive_stream(request.into_inner(), requires_leader);
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn lease_time_to_live(

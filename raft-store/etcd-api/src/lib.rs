@@ -1,15 +1,33 @@
-//! etcd's v3 gRPC API in front of the embedded store, so that etcd's clients and tools find what they expect.
+//! etcd's v3 API in front of the embedded store, so that etcd's clients and tools find what they expect: gRPC, and on the
+//! same port HTTP with the JSON gateway, health and metrics.
 //!
-//! Translation only: every rule of the data model lies in `raft-store`. One file per service. Auth answers `Unimplemented`.
+//! Translation only: every rule of the data model lies in `raft-store`. One file per service.
 
+mod auth;
+mod authority;
 mod cluster;
 mod convert;
+mod dispatch;
+mod election;
 mod error;
 mod front;
+mod gateway;
+mod grpc_health;
+mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod methods;
+mod metrics;
+mod metrics_page;
+mod queue;
+mod serve;
+mod splice;
+mod tls;
 mod watch;
 mod watcher;
 
-pub use front::Front;
+pub use front::{Front, Options};
+pub use serve::ServeError;
+pub use tls::{TlsError, TlsFiles};

@@ -4,17 +4,16 @@
 //! its own watchers only, and these read history from the store when it goes on.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::watch_request::RequestUnion;
-use xebec_proto::etcdserverpb::watch_server::Watch;
 
 use crate::front::Front;
+use crate::splice::WatchAnswer;
 use crate::watcher::{ProgressQuery, Target, start};
 
 /// Responses of one stream that wait for the client to read.
@@ -24,16 +23,19 @@ const ALL_WATCHERS: i64 = -1;
 /// The id of a watcher that was never created.
 pub(crate) const NO_WATCHER: i64 = -1;
 
-type Responses = mpsc::Sender<Result<pb::WatchResponse, Status>>;
+/// Where the answers of a stream go.
+pub(crate) type Responses = mpsc::Sender<Result<WatchAnswer, Status>>;
 
-#[tonic::async_trait]
-impl Watch for Front {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Status>> + Send>>;
-
-    async fn watch(
+impl Front {
+    /// Serves the watchers of one stream until the client goes away.
+    pub(crate) fn watch_stream<S>(
         &self,
-        request: Request<Streaming<pb::WatchRequest>>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+        requests: S,
+        requires_leader: bool,
+    ) -> impl Stream<Item = Result<WatchAnswer, Status>> + Send + use<S>
+    where
+        S: Stream<Item = Result<pb::WatchRequest, Status>> + Send + Unpin + 'static,
+    {
         let (responses, receiver) = mpsc::channel(RESPONSE_QUEUE);
         let stream = WatchStream {
             front: self.clone(),
@@ -41,8 +43,8 @@ impl Watch for Front {
             watchers: HashMap::new(),
             next_id: 0,
         };
-        tokio::spawn(stream.run(request.into_inner()));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        tokio::spawn(stream.run(requests, requires_leader));
+        ReceiverStream::new(receiver)
     }
 }
 
@@ -66,19 +68,37 @@ struct WatchStream {
 }
 
 impl WatchStream {
-    async fn run(mut self, mut requests: Streaming<pb::WatchRequest>) {
-        let shutdown = self.front.shutdown.clone();
+    async fn run(
+        mut self,
+        mut requests: impl Stream<Item = Result<pb::WatchRequest, Status>> + Unpin,
+        requires_leader: bool,
+    ) {
+        let front = self.front.clone();
+        let leader_lost = front.leader_lost();
+        tokio::pin!(leader_lost);
+        let mut asks = true;
         loop {
             let request = tokio::select! {
-                request = requests.next() => request,
+                request = requests.next(), if asks => request,
                 // The client has gone away; its half of the stream may still be open.
                 () = self.responses.closed() => return,
-                () = shutdown.cancelled() => {
-                    let _ = self.responses.send(Err(Status::unavailable("etcdserver: server stopped"))).await;
-                    return;
+                () = front.shutdown.cancelled() => {
+                    let stopped = Status::unavailable("etcdserver: server stopped");
+                    return drop(self.responses.send(Err(stopped)).await);
+                }
+                lost = &mut leader_lost, if requires_leader => {
+                    return drop(self.responses.send(Err(lost)).await);
                 }
             };
-            let Some(Ok(request)) = request else { return };
+            let request = match request {
+                Some(Ok(request)) => request,
+                Some(Err(_)) => return,
+                // It asks no more and goes on listening.
+                None => {
+                    asks = false;
+                    continue;
+                }
+            };
             let sent = match request.request_union {
                 Some(RequestUnion::CreateRequest(request)) => self.create(request).await,
                 Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id).await,
@@ -93,7 +113,7 @@ impl WatchStream {
 
     /// None when the client is gone.
     async fn send(&self, response: pb::WatchResponse) -> Option<()> {
-        self.responses.send(Ok(response)).await.ok()
+        self.responses.send(Ok(response.into())).await.ok()
     }
 
     async fn refuse(&self, reason: &str) -> Option<()> {
@@ -108,33 +128,30 @@ impl WatchStream {
         self.send(response).await
     }
 
+    /// Starts a watcher, or says why not.
     async fn create(&mut self, request: pb::WatchCreateRequest) -> Option<()> {
         self.watchers
             .retain(|_, watcher| !watcher.task.is_finished());
-        let id = match request.watch_id {
-            0 => {
-                while self.watchers.contains_key(&self.next_id) {
-                    self.next_id += 1;
-                }
-                self.next_id += 1;
-                self.next_id - 1
-            }
-            id if self.watchers.contains_key(&id) => {
-                return self
-                    .refuse("mvcc: duplicate watch ID provided on the WatchStream")
-                    .await;
-            }
-            id => id,
-        };
-        if request.start_revision < 0 {
+        if self.watchers.len() >= self.front.options.max_watchers_per_stream {
+            return self.refuse("etcdserver: too many watchers on one stream").await;
+        }
+        let wanted = request.watch_id;
+        if wanted != 0 && self.watchers.contains_key(&wanted) {
             return self
-                .refuse("mvcc: required revision has been compacted")
+                .refuse("mvcc: duplicate watch ID provided on the WatchStream")
                 .await;
         }
-        let target = match Target::new(&self.front, id, request) {
+        if request.start_revision < 0 {
+            return self
+                .refuse("etcdserver: mvcc: required revision has been compacted")
+                .await;
+        }
+        let mut target = match Target::new(&self.front, request) {
             Ok(target) => target,
             Err(error) => return self.refuse(&error.to_string()).await,
         };
+        let id = if wanted == 0 { self.free_id() } else { wanted };
+        target.id = id;
         let created = pb::WatchResponse {
             header: self.front.current_header(),
             watch_id: id,
@@ -151,6 +168,14 @@ impl WatchStream {
         ));
         self.watchers.insert(id, Watcher { queries, task });
         Some(())
+    }
+
+    fn free_id(&mut self) -> i64 {
+        while self.watchers.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        self.next_id - 1
     }
 
     async fn cancel(&mut self, id: i64) -> Option<()> {

@@ -1,6 +1,5 @@
 //! One watcher: the store's batches as etcd's responses.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,25 +7,23 @@ use prost::Message;
 use raft_store as store;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::watch_create_request::FilterType;
-use xebec_proto::mvccpb;
 
-use crate::convert::key_value;
 use crate::front::Front;
+use crate::splice::{WatchAnswer, event_len};
+use crate::watch::Responses;
 
 /// How often an idle watcher that asked for it is told the revision, as in etcd.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
-/// A response above this is split where the client can put it together again.
-const FRAGMENT_BYTES: usize = store::limits::MAX_REQUEST_BYTES;
 
 /// Asks how far the watcher has delivered everything; none while it has not caught up.
 pub(crate) type ProgressQuery = oneshot::Sender<Option<i64>>;
 
 /// What a client wants to watch.
 pub(crate) struct Target {
-    id: i64,
+    /// To be filled in once it is known that there will be a watcher.
+    pub id: i64,
     watcher: Result<store::Watcher, i64>,
     prev_kv: bool,
     fragment: bool,
@@ -38,7 +35,6 @@ impl Target {
     /// The range is empty. (A start before the floor is answered later, as etcd does.)
     pub(crate) fn new(
         front: &Front,
-        id: i64,
         request: pb::WatchCreateRequest,
     ) -> Result<Self, store::Error> {
         // An empty key means from the first key on.
@@ -62,7 +58,7 @@ impl Target {
             Err(error) => return Err(error),
         };
         Ok(Self {
-            id,
+            id: 0,
             watcher,
             prev_kv: request.prev_kv,
             fragment: request.fragment,
@@ -70,8 +66,6 @@ impl Target {
         })
     }
 }
-
-type Responses = mpsc::Sender<Result<pb::WatchResponse, Status>>;
 
 /// Runs until the client goes away or the store ends the watcher.
 pub(crate) async fn start(
@@ -89,7 +83,7 @@ pub(crate) async fn start(
     } = target;
     let mut watcher = match watcher {
         Ok(watcher) => watcher,
-        Err(compacted) => return drop(responses.send(Ok(compaction(id, compacted))).await),
+        Err(compacted) => return drop(responses.send(Ok(compaction(&front, id, compacted))).await),
     };
     let mut idle_until = Instant::now() + PROGRESS_INTERVAL;
     loop {
@@ -104,7 +98,7 @@ pub(crate) async fn start(
                 let Some(revision) = watcher.progress() else { continue };
                 let header = front.header(revision);
                 let response = pb::WatchResponse { header, watch_id: id, ..Default::default() };
-                if responses.send(Ok(response)).await.is_err() {
+                if responses.send(Ok(response.into())).await.is_err() {
                     return;
                 }
                 continue;
@@ -114,14 +108,14 @@ pub(crate) async fn start(
         match batch {
             Ok(batch) if batch.events.is_empty() => {}
             Ok(batch) => {
-                for response in self::responses(&front, id, &batch, prev_kv, fragment) {
+                for response in answers(&front, id, batch, prev_kv, fragment) {
                     if responses.send(Ok(response)).await.is_err() {
                         return;
                     }
                 }
             }
             Err(store::WatchError::Compacted { compact_revision }) => {
-                return drop(responses.send(Ok(compaction(id, compact_revision))).await);
+                return drop(responses.send(Ok(compaction(&front, id, compact_revision))).await);
             }
             Err(error) => {
                 let response = pb::WatchResponse {
@@ -131,69 +125,59 @@ pub(crate) async fn start(
                     cancel_reason: error.to_string(),
                     ..Default::default()
                 };
-                return drop(responses.send(Ok(response)).await);
+                return drop(responses.send(Ok(response.into())).await);
             }
         }
     }
 }
 
 /// What a client gets whose start lies before the floor of history: no revision in the header, no reason in words.
-fn compaction(id: i64, compact_revision: i64) -> pb::WatchResponse {
-    let header = Some(pb::ResponseHeader::default());
+fn compaction(front: &Front, id: i64, compact_revision: i64) -> WatchAnswer {
     pb::WatchResponse {
-        header,
+        header: front.header(0),
         watch_id: id,
         canceled: true,
         compact_revision,
         ..Default::default()
     }
+    .into()
 }
 
-fn event(event: &Arc<store::Event>, prev_kv: bool) -> mvccpb::Event {
-    let kind = match event.kind {
-        store::EventKind::Put => mvccpb::event::EventType::Put,
-        store::EventKind::Delete => mvccpb::event::EventType::Delete,
-    };
-    mvccpb::Event {
-        r#type: kind as i32,
-        kv: Some(key_value(event.kv.clone())),
-        prev_kv: event.prev_kv.clone().filter(|_| prev_kv).map(key_value),
-    }
-}
-
-/// One response, or several for a client that takes fragments.
-fn responses(
+/// One answer, or several for a client that takes fragments.
+fn answers(
     front: &Front,
     id: i64,
-    batch: &store::WatchBatch,
+    batch: store::WatchBatch,
     prev_kv: bool,
     fragment: bool,
-) -> Vec<pb::WatchResponse> {
-    let response = |events| pb::WatchResponse {
+) -> Vec<WatchAnswer> {
+    let head = pb::WatchResponse {
         header: front.header(batch.revision),
         watch_id: id,
-        events,
         ..Default::default()
     };
-    let events = batch.events.iter().map(|e| event(e, prev_kv));
+    let answer = |events, fragment| WatchAnswer {
+        head: pb::WatchResponse {
+            fragment,
+            ..head.clone()
+        },
+        events,
+        prev_kv,
+    };
     if !fragment {
-        return vec![response(events.collect())];
+        return vec![answer(batch.events, false)];
     }
-    let mut parts: Vec<Vec<mvccpb::Event>> = vec![Vec::new()];
-    let mut size = 0;
-    for event in events {
-        let bytes = event.encoded_len();
-        if size > 0 && size + bytes > FRAGMENT_BYTES {
-            parts.push(Vec::new());
-            size = 0;
+    let limit = front.max_message_bytes();
+    let (mut parts, mut events, mut size) = (Vec::new(), Vec::new(), head.encoded_len());
+    for event in batch.events {
+        let bytes = event_len(&event, prev_kv);
+        if !events.is_empty() && size + bytes >= limit {
+            parts.push(answer(std::mem::take(&mut events), true));
+            size = head.encoded_len();
         }
         size += bytes;
-        parts.last_mut().expect("never empty").push(event);
+        events.push(event);
     }
-    let last = parts.len() - 1;
-    let number = |(number, events)| pb::WatchResponse {
-        fragment: number < last,
-        ..response(events)
-    };
-    parts.into_iter().enumerate().map(number).collect()
+    parts.push(answer(events, false));
+    parts
 }

@@ -99,15 +99,17 @@ impl Watching {
         Ok(())
     }
 
-    /// Records how the stream ends.
-    pub async fn end(&mut self, session: &mut Session) -> Result<()> {
-        let next = tokio::time::timeout(LIMIT, self.responses.next()).await;
-        match next.context("the watch stream goes on")? {
-            None => session.note("the watch stream ended"),
-            Some(Ok(response)) => drop(session.message("watch", response)?),
-            Some(Err(status)) => session.error("the watch stream ended", &status),
+    /// Records events until one with this value; what does not come before it does not come.
+    pub async fn events_until(&mut self, session: &mut Session, value: &str) -> Result<()> {
+        loop {
+            for event in self.response().await?.events {
+                let last = event.kv.as_ref().is_some_and(|kv| kv.value == value);
+                session.message("event", event)?;
+                if last {
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
     }
 }
 

@@ -95,7 +95,8 @@ async fn tombstone_at_the_floor(s: &mut Session) -> Result<()> {
     let start_revision = s.base() + 4;
     let mut watch = Watching::open(s, pb::WatchCreateRequest { start_revision, ..watch_of("co", "") }).await?;
     watch.next(s).await?;
-    watch.events(s, 2).await
+    s.put(put("co", "last")).await?;
+    watch.events_until(s, "last").await
 }
 
 async fn transactions_below_the_floor(s: &mut Session) -> Result<()> {

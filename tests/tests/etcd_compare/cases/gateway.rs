@@ -64,7 +64,6 @@ async fn metrics(s: &mut Session) -> Result<()> {
         "etcd_disk_wal_fsync_duration_seconds_count ",
         "etcd_mvcc_db_total_size_in_bytes ",
         "etcd_mvcc_db_total_size_in_use_in_bytes ",
-        "etcd_debugging_mvcc_keys_total ",
         "etcd_debugging_mvcc_watcher_total ",
         "etcd_debugging_mvcc_slow_watcher_total ",
         "etcd_debugging_mvcc_events_total ",
