@@ -224,6 +224,18 @@ pub struct StoreArgs {
     /// Refuse clients without a certificate of that CA.
     #[arg(long)]
     pub client_cert_auth: bool,
+    /// Further URLs that serve metrics and health only.
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub listen_metrics_urls: Vec<String>,
+    /// Largest write request, bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = raft_store::limits::MAX_REQUEST_BYTES)]
+    pub max_request_bytes: usize,
+    /// Most operations in a transaction.
+    #[arg(long, value_name = "NUMBER", default_value_t = raft_store::limits::MAX_TXN_OPS)]
+    pub max_txn_ops: usize,
+    /// Most streams that a client's connection may have open at a time.
+    #[arg(long, value_name = "NUMBER", default_value_t = u32::MAX)]
+    pub max_concurrent_streams: u32,
     #[command(flatten)]
     pub log: LogArgs,
 }

@@ -3,12 +3,11 @@
 mod cluster;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use etcd_api::Front;
+use etcd_api::{Front, Options, TlsFiles};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::cli::StoreArgs;
 use crate::logging;
@@ -16,11 +15,13 @@ use crate::process::{StopSignals, notify_ready, notify_stopping};
 
 pub async fn run(args: StoreArgs) -> Result<()> {
     logging::init(&args.log)?;
-    let listeners = args
-        .listen_client_urls
-        .iter()
-        .map(|url| Listener::parse(url))
-        .collect::<Result<Vec<_>>>()?;
+    let parse = |urls: &[String], metrics_only: bool| {
+        let listeners = urls.iter().map(|url| Listener::parse(url));
+        let listeners = listeners.map(move |listener| Ok((listener?, metrics_only)));
+        listeners.collect::<Result<Vec<_>>>()
+    };
+    let mut listeners = parse(&args.listen_client_urls, false)?;
+    listeners.extend(parse(&args.listen_metrics_urls, true)?);
     let tls = tls(&args)?;
     let mut signals = StopSignals::install()?;
     let data_dir = args
@@ -37,33 +38,39 @@ pub async fn run(args: StoreArgs) -> Result<()> {
         let path = config.data_dir.clone();
         tokio::task::spawn_blocking(move || raft_store::force_new_cluster(&path)).await??;
     }
-    let max_request_bytes = config.max_request_bytes;
+    config.max_request_bytes = args.max_request_bytes;
+    config.max_txn_ops = args.max_txn_ops;
+    let options = Options {
+        max_request_bytes: args.max_request_bytes,
+        max_concurrent_streams: args.max_concurrent_streams,
+        election_timeout: config.election_timeout,
+        quota_bytes: i64::try_from(config.quota_backend_bytes).unwrap_or(i64::MAX),
+        ..Options::default()
+    };
     let store = raft_store::Store::open(config).await?;
     if let Some(policy) = auto_compaction {
         tokio::spawn(store.clone().auto_compact(policy));
     }
     let shutdown = CancellationToken::new();
-    let front = Front::new(store.clone(), shutdown.clone());
+    let front = Front::new(store.clone(), options, shutdown.clone());
     let mut servers = tokio::task::JoinSet::new();
-    for listener in listeners {
-        let mut server = Server::builder();
-        if listener.tls {
-            let tls = tls
-                .clone()
-                .context("--listen-client-urls: https needs --cert-file and --key-file")?;
-            server = server.tls_config(tls)?;
-        }
-        let routes = front.routes(max_request_bytes);
-        let stop = shutdown.clone().cancelled_owned();
-        let incoming = tonic::transport::server::TcpIncoming::bind(listener.address)
-            .with_context(|| format!("cannot listen on {}", listener.address))?
-            .with_nodelay(Some(true));
-        tracing::info!(address = %listener.address, tls = listener.tls, "serving etcd's v3 API");
+    for (listener, metrics_only) in listeners {
+        let tls = match listener.tls {
+            true => Some(
+                tls.clone()
+                    .context("an https URL needs --cert-file and --key-file")?,
+            ),
+            false => None,
+        };
+        let (address, front) = (listener.address, front.clone());
+        let bound = tokio::net::TcpListener::bind(address).await;
+        let bound = bound.with_context(|| format!("cannot listen on {address}"))?;
+        tracing::info!(%address, tls = listener.tls, metrics_only, "serving etcd's v3 API");
         servers.spawn(async move {
-            server
-                .add_routes(routes)
-                .serve_with_incoming_shutdown(incoming, stop)
-                .await
+            match metrics_only {
+                true => front.serve_metrics(bound, tls).await,
+                false => front.serve(bound, tls).await,
+            }
         });
     }
     let ready = async {
@@ -97,7 +104,7 @@ pub async fn run(args: StoreArgs) -> Result<()> {
     }
 }
 
-/// One of `--listen-client-urls`.
+/// One of the URLs to listen on.
 struct Listener {
     address: SocketAddr,
     tls: bool,
@@ -120,29 +127,23 @@ impl Listener {
 }
 
 fn wrong(url: &str) -> String {
-    format!("--listen-client-urls: {url} is not of the form http://IP:PORT or https://IP:PORT")
+    format!("{url} is not of the form http://IP:PORT or https://IP:PORT")
 }
 
-fn tls(args: &StoreArgs) -> Result<Option<ServerTlsConfig>> {
-    let (Some(certificate), Some(key)) = (&args.cert_file, &args.key_file) else {
+fn tls(args: &StoreArgs) -> Result<Option<Arc<rustls::ServerConfig>>> {
+    let (Some(cert_file), Some(key_file)) = (args.cert_file.clone(), args.key_file.clone()) else {
         if args.cert_file.is_some() || args.key_file.is_some() {
             bail!("--cert-file and --key-file go together");
         }
         return Ok(None);
     };
-    let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    let files = TlsFiles {
+        cert_file,
+        key_file,
+        trusted_ca_file: args.trusted_ca_file.clone(),
+        client_cert_auth: args.client_cert_auth,
     };
-    let mut tls =
-        ServerTlsConfig::new().identity(Identity::from_pem(read(certificate)?, read(key)?));
-    if let Some(ca) = &args.trusted_ca_file {
-        tls = tls
-            .client_ca_root(Certificate::from_pem(read(ca)?))
-            .client_auth_optional(!args.client_cert_auth);
-    } else if args.client_cert_auth {
-        bail!("--client-cert-auth needs --trusted-ca-file");
-    }
-    Ok(Some(tls))
+    Ok(Some(files.server_config()?))
 }
 
 #[cfg(test)]

@@ -208,8 +208,14 @@ fn is_url(huffman: bool, value: &[u8]) -> bool {
     const PLAIN: [&[u8]; 3] = [b"http://", b"https://", b"#"];
     /// The same in HPACK's Huffman code: the bits, left-aligned, and how many they are.
     const CODED: [(u64, u32); 3] = [
-        (0b100111_01001_01001_101011_1011100_011000_011000 << (64 - 41), 41),
-        (0b100111_01001_01001_101011_01000_1011100_011000_011000 << (64 - 46), 46),
+        (
+            0b100111_01001_01001_101011_1011100_011000_011000 << (64 - 41),
+            41,
+        ),
+        (
+            0b100111_01001_01001_101011_01000_1011100_011000_011000 << (64 - 46),
+            46,
+        ),
         (0b1111_1111_1010 << (64 - 12), 12),
     ];
     if !huffman {
@@ -305,7 +311,13 @@ mod tests {
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = payload.len();
-        let mut frame = vec![(length >> 16) as u8, (length >> 8) as u8, length as u8, kind, flags];
+        let mut frame = vec![
+            (length >> 16) as u8,
+            (length >> 8) as u8,
+            length as u8,
+            kind,
+            flags,
+        ];
         frame.extend_from_slice(&[0, 0, 0, 1]);
         frame.extend_from_slice(payload);
         frame
@@ -342,7 +354,10 @@ mod tests {
             assert_eq!(found, [expect.clone(), data.clone()].concat());
             assert_eq!(mended(&[headers(false, b"https://a:1")], size), expect);
             let usual = headers(false, b"127.0.0.1:2379");
-            assert_eq!(mended(&[usual.clone(), data.clone()], size), [usual, data].concat());
+            assert_eq!(
+                mended(&[usual.clone(), data.clone()], size),
+                [usual, data].concat()
+            );
         }
     }
 
@@ -350,7 +365,9 @@ mod tests {
     fn http_1_passes() {
         let (mut mender, mut out) = (Mender::new(), Vec::new());
         let request = b"POST /v3/kv/range HTTP/1.1\r\n\r\n";
-        request.chunks(3).for_each(|piece| mender.feed(piece, &mut out));
+        request
+            .chunks(3)
+            .for_each(|piece| mender.feed(piece, &mut out));
         assert_eq!(out, request);
     }
 

@@ -19,8 +19,8 @@ use xebec_proto::v3electionpb::election_server::ElectionServer;
 use xebec_proto::v3lockpb::lock_server::LockServer;
 
 use crate::front::{Front, no_leader, requires_leader};
-use crate::metrics::Metrics;
 use crate::methods::{self, Kind, METHODS};
+use crate::metrics::Metrics;
 use crate::serve::Offer;
 use crate::splice::WatchServer;
 

@@ -29,7 +29,11 @@ fn not_leader() -> Status {
 
 impl Front {
     /// Writes as the leader of that key; None if it leads no more.
-    async fn as_leader(&self, leader: &pb::LeaderKey, write: RequestOp) -> Result<(bool, i64), Status> {
+    async fn as_leader(
+        &self,
+        leader: &pb::LeaderKey,
+        write: RequestOp,
+    ) -> Result<(bool, i64), Status> {
         let request = TxnRequest {
             compare: vec![created_at(&leader.key, leader.rev)],
             success: vec![write],
@@ -79,7 +83,10 @@ impl Front {
                 kv: Some(key_value(kv)),
             };
             let gone = |_| Status::cancelled("the observer is gone");
-            sender.send(Ok(response(first, revision))).await.map_err(gone)?;
+            sender
+                .send(Ok(response(first, revision)))
+                .await
+                .map_err(gone)?;
             let request = store::WatchRequest {
                 range: KeyRange::single(key),
                 start_revision: revision + 1,
@@ -121,7 +128,10 @@ impl Election for Front {
             rev: place.revision,
             lease,
         };
-        if place.found.is_some_and(|found| found.value != request.value) {
+        if place
+            .found
+            .is_some_and(|found| found.value != request.value)
+        {
             self.proclaim_as(&leader, request.value).await?;
         }
         self.wait_first(&prefix, place.revision).await?;

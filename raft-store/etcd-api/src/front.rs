@@ -98,7 +98,11 @@ impl Front {
         let limit = self.options.election_timeout * NO_LEADER_ELECTIONS;
         let mut leadership = self.store.leadership();
         loop {
-            if leadership.wait_for(|now| now.leader.is_none()).await.is_err() {
+            if leadership
+                .wait_for(|now| now.leader.is_none())
+                .await
+                .is_err()
+            {
                 break;
             }
             let found = leadership.wait_for(|now| now.leader.is_some());
@@ -116,5 +120,7 @@ pub(crate) fn no_leader() -> Status {
 
 /// Whether the client wants no answer without a leader (`WithRequireLeader` of etcd's clients).
 pub(crate) fn requires_leader(headers: &http::HeaderMap) -> bool {
-    headers.get("hasleader").is_some_and(|value| value == "true")
+    headers
+        .get("hasleader")
+        .is_some_and(|value| value == "true")
 }

@@ -39,9 +39,13 @@ fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Body>)
     let mut answer = Response::new(body.into());
     *answer.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
-    answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
     let nosniff = HeaderValue::from_static("nosniff");
-    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    answer
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     answer
 }
 
@@ -72,7 +76,11 @@ async fn version() -> Response<Body> {
 
 async fn metrics(State(front): State<Front>) -> Response<Body> {
     let body = metrics_page::render(&front);
-    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body)
+    answer(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        body,
+    )
 }
 
 /// The values of one name in the query.
@@ -102,7 +110,8 @@ async fn health(State(front): State<Front>, uri: Uri) -> Response<Body> {
     let reason = unhealthy(&front, serializable, &excluded).await;
     front.metrics.checked(reason.is_none());
     let healthy = reason.is_none();
-    let body = serde_json::json!({"health": healthy.to_string(), "reason": reason.unwrap_or_default()});
+    let body =
+        serde_json::json!({"health": healthy.to_string(), "reason": reason.unwrap_or_default()});
     if healthy {
         text(StatusCode::OK, body.to_string())
     } else {
@@ -150,10 +159,18 @@ async fn check(front: &Front, name: &str) -> Result<(), String> {
 /// `/livez`, `/readyz`, and each of their checks alone; `?verbose`, `?exclude=NAME`.
 async fn probe(State(front): State<Front>, uri: Uri) -> Response<Body> {
     let mut path = uri.path().trim_start_matches('/').split('/');
-    let all = if path.next() == Some("livez") { LIVEZ } else { READYZ };
+    let all = if path.next() == Some("livez") {
+        LIVEZ
+    } else {
+        READYZ
+    };
     let excluded: HashSet<&str> = values(&uri, "exclude").collect();
     let checks: Vec<&str> = match path.next() {
-        None => all.iter().copied().filter(|name| !excluded.contains(name)).collect(),
+        None => all
+            .iter()
+            .copied()
+            .filter(|name| !excluded.contains(name))
+            .collect(),
         Some(one) => all.iter().copied().filter(|name| *name == one).collect(),
     };
     if checks.is_empty() && excluded.is_empty() {
@@ -174,5 +191,12 @@ async fn probe(State(front): State<Front>, uri: Uri) -> Response<Body> {
         return text(StatusCode::SERVICE_UNAVAILABLE, format!("{report}\n"));
     }
     let verbose = values(&uri, "verbose").next().is_some();
-    text(StatusCode::OK, if verbose { report + "ok\n" } else { "ok\n".to_owned() })
+    text(
+        StatusCode::OK,
+        if verbose {
+            report + "ok\n"
+        } else {
+            "ok\n".to_owned()
+        },
+    )
 }

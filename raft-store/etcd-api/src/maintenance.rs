@@ -2,7 +2,9 @@
 
 use std::pin::Pin;
 
-use futures::Stream;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use raft_store as store;
 use tonic::{Request, Response, Status};
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::maintenance_server::Maintenance;
@@ -10,9 +12,10 @@ use xebec_proto::etcdserverpb::maintenance_server::Maintenance;
 use crate::error::status;
 use crate::front::{CLUSTER_VERSION, ETCD_VERSION, Front};
 
-fn not_yet(what: &str) -> Status {
-    Status::unimplemented(format!("{what} is not supported yet"))
-}
+/// Largest part of a snapshot's stream, as in etcd.
+const SNAPSHOT_PART_BYTES: usize = 32 * 1024;
+/// The SHA-256 that ends it.
+const CHECKSUM_BYTES: u64 = 32;
 
 #[tonic::async_trait]
 impl Maintenance for Front {
@@ -20,13 +23,37 @@ impl Maintenance for Front {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        if request.into_inner().action == pb::alarm_request::AlarmAction::Activate as i32 {
-            return Err(not_yet("raising alarms by hand"));
-        }
-        // No alarm is ever raised yet, so none is there to list or to disarm.
+        use pb::alarm_request::AlarmAction;
+        let request = request.into_inner();
+        let kind = u8::try_from(request.alarm)
+            .ok()
+            .and_then(store::AlarmKind::from_number);
+        let action = AlarmAction::try_from(request.action);
+        let answer = match (action, kind) {
+            (Ok(AlarmAction::Get), _) => {
+                let mut all = self.store.alarms().await.map_err(status)?;
+                all.alarms
+                    .retain(|alarm| request.alarm == 0 || Some(alarm.kind) == kind);
+                all
+            }
+            (Ok(AlarmAction::Activate), Some(kind)) => {
+                let raised = self.store.alarm_activate(request.member_id, kind);
+                raised.await.map_err(status)?
+            }
+            (Ok(AlarmAction::Deactivate), Some(kind)) => {
+                let disarmed = self.store.alarm_deactivate(request.member_id, kind);
+                disarmed.await.map_err(status)?
+            }
+            (Ok(_), None) => return Err(Status::invalid_argument("etcdserver: unknown alarm")),
+            (Err(_), _) => return Err(Status::invalid_argument("etcdserver: unknown action")),
+        };
+        let member = |alarm: &store::Alarm| pb::AlarmMember {
+            member_id: alarm.member_id,
+            alarm: alarm.kind as i32,
+        };
         Ok(Response::new(pb::AlarmResponse {
-            header: self.current_header(),
-            alarms: Vec::new(),
+            header: self.header(answer.revision),
+            alarms: answer.alarms.iter().map(member).collect(),
         }))
     }
 
@@ -36,10 +63,14 @@ impl Maintenance for Front {
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let status = self.store.status();
         let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        let errors = match status.leader {
-            Some(_) => Vec::new(),
-            None => vec!["etcdserver: no leader".to_owned()],
-        };
+        let mut errors = Vec::new();
+        if status.leader.is_none() {
+            errors.push("etcdserver: no leader".to_owned());
+        }
+        for alarm in self.store.known_alarms() {
+            let (member, name) = (alarm.member_id, alarm_name(alarm.kind));
+            errors.push(format!("memberID:{member} alarm:{name} "));
+        }
         Ok(Response::new(pb::StatusResponse {
             header: self.current_header(),
             version: ETCD_VERSION.to_owned(),
@@ -101,7 +132,23 @@ impl Maintenance for Front {
         &self,
         _: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(not_yet("saving a snapshot"))
+        let snapshot = self.store.snapshot().await.map_err(status)?;
+        tracing::info!(bytes = snapshot.size, "sending a snapshot to a client");
+        // As etcd counts: without the checksum, which is the last part.
+        let mut remaining = snapshot.size.saturating_sub(CHECKSUM_BYTES);
+        let blocks = snapshot.flat_map(|block| futures::stream::iter(parts(block)));
+        let answers = blocks.map(move |part| {
+            let blob = part.map_err(status)?;
+            remaining = remaining.saturating_sub(blob.len() as u64);
+            Ok(pb::SnapshotResponse {
+                header: None,
+                remaining_bytes: remaining,
+                blob,
+                version: CLUSTER_VERSION.to_owned(),
+            })
+        });
+        let stop = self.shutdown.clone().cancelled_owned();
+        Ok(Response::new(Box::pin(answers.take_until(stop))))
     }
 
     async fn move_leader(
@@ -145,6 +192,25 @@ fn downgrade_fault(version: &str) -> &'static str {
 impl Front {
     /// The names of the alarms that are raised.
     pub(crate) fn alarms(&self) -> Vec<&'static str> {
-        Vec::new()
+        let alarms = self.store.known_alarms();
+        alarms.iter().map(|alarm| alarm_name(alarm.kind)).collect()
+    }
+}
+
+fn alarm_name(kind: store::AlarmKind) -> &'static str {
+    match kind {
+        store::AlarmKind::NoSpace => "NOSPACE",
+        store::AlarmKind::Corrupt => "CORRUPT",
+    }
+}
+
+/// A block cut into parts of etcd's size.
+fn parts(block: Result<Bytes, store::Error>) -> Vec<Result<Bytes, store::Error>> {
+    match block {
+        Ok(block) => (0..block.len())
+            .step_by(SNAPSHOT_PART_BYTES)
+            .map(|from| Ok(block.slice(from..block.len().min(from + SNAPSHOT_PART_BYTES))))
+            .collect(),
+        Err(error) => vec![Err(error)],
     }
 }

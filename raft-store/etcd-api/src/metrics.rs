@@ -105,7 +105,11 @@ impl Metrics {
     }
 
     pub fn checked(&self, healthy: bool) {
-        let counter = if healthy { &self.0.healthy } else { &self.0.unhealthy };
+        let counter = if healthy {
+            &self.0.healthy
+        } else {
+            &self.0.unhealthy
+        };
         add(counter, 1);
     }
 
@@ -148,11 +152,15 @@ impl Metrics {
 
     /// Calls ended, by method and code, those that occurred.
     pub fn calls_handled(&self) -> impl Iterator<Item = (usize, usize, u64)> {
-        self.0.handled.iter().enumerate().flat_map(|(method, codes)| {
-            let codes = codes.iter().map(get).enumerate();
-            codes
-                .filter(|(_, count)| *count > 0)
-                .map(move |(code, count)| (method, code, count))
-        })
+        self.0
+            .handled
+            .iter()
+            .enumerate()
+            .flat_map(|(method, codes)| {
+                let codes = codes.iter().map(get).enumerate();
+                codes
+                    .filter(|(_, count)| *count > 0)
+                    .map(move |(code, count)| (method, code, count))
+            })
     }
 }

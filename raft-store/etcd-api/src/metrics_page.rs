@@ -5,8 +5,8 @@ use std::fmt::{Display, Write};
 use prometheus_client::registry::Registry;
 
 use crate::front::{ETCD_VERSION, Front};
-use crate::metrics::CODES;
 use crate::methods::METHODS;
+use crate::metrics::CODES;
 
 /// The whole page.
 pub(crate) fn render(front: &Front) -> String {
@@ -41,9 +41,21 @@ impl Page {
         let leads = status.leader == Some(status.member_id);
         let flag = u8::from;
         for (name, help, value) in [
-            ("etcd_server_has_leader", "Whether a leader is known", flag(status.leader.is_some())),
-            ("etcd_server_is_leader", "Whether this member leads", flag(leads)),
-            ("etcd_server_is_learner", "Whether this member is a learner", flag(status.is_learner)),
+            (
+                "etcd_server_has_leader",
+                "Whether a leader is known",
+                flag(status.leader.is_some()),
+            ),
+            (
+                "etcd_server_is_leader",
+                "Whether this member leads",
+                flag(leads),
+            ),
+            (
+                "etcd_server_is_learner",
+                "Whether this member is a learner",
+                flag(status.is_learner),
+            ),
         ] {
             self.value(name, "gauge", help, value);
         }
@@ -72,9 +84,20 @@ impl Page {
             self.value(name, "gauge", help, value);
         }
         self.family("etcd_server_id", "gauge", "This member's id");
-        let _ = writeln!(self.0, "etcd_server_id{{server_id=\"{:x}\"}} 1", status.member_id);
-        self.family("etcd_server_version", "gauge", "The version whose behaviour is served");
-        let _ = writeln!(self.0, "etcd_server_version{{server_version=\"{ETCD_VERSION}\"}} 1");
+        let _ = writeln!(
+            self.0,
+            "etcd_server_id{{server_id=\"{:x}\"}} 1",
+            status.member_id
+        );
+        self.family(
+            "etcd_server_version",
+            "gauge",
+            "The version whose behaviour is served",
+        );
+        let _ = writeln!(
+            self.0,
+            "etcd_server_version{{server_version=\"{ETCD_VERSION}\"}} 1"
+        );
     }
 
     fn calls(&mut self, front: &Front) {
@@ -111,10 +134,23 @@ impl Page {
         let name = "process_cpu_seconds_total";
         self.value(name, "counter", "Seconds of CPU used", process.cpu_seconds);
         let name = "process_start_time_seconds";
-        self.value(name, "gauge", "Start, seconds since 1970", process.start_seconds);
+        self.value(
+            name,
+            "gauge",
+            "Start, seconds since 1970",
+            process.start_seconds,
+        );
         for (name, help, value) in [
-            ("process_resident_memory_bytes", "Resident memory", process.resident),
-            ("process_virtual_memory_bytes", "Virtual memory", process.virtual_memory),
+            (
+                "process_resident_memory_bytes",
+                "Resident memory",
+                process.resident,
+            ),
+            (
+                "process_virtual_memory_bytes",
+                "Virtual memory",
+                process.virtual_memory,
+            ),
             ("process_open_fds", "Open files", process.open_files),
             ("process_max_fds", "Most open files", process.max_files),
         ] {

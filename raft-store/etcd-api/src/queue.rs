@@ -75,7 +75,9 @@ impl Front {
             Some(ResponseOp::Range(found)) => found.kvs.into_iter().next(),
             _ => None,
         };
-        let revision = found.as_ref().map_or(answer.revision, |kv| kv.create_revision);
+        let revision = found
+            .as_ref()
+            .map_or(answer.revision, |kv| kv.create_revision);
         Ok(Place {
             key,
             revision,
@@ -85,7 +87,11 @@ impl Front {
     }
 
     /// The one who came last of those who came before, with the revision of this look.
-    async fn before(&self, prefix: &[u8], revision: i64) -> Result<(Option<KeyValue>, i64), Status> {
+    async fn before(
+        &self,
+        prefix: &[u8],
+        revision: i64,
+    ) -> Result<(Option<KeyValue>, i64), Status> {
         let request = store::RangeRequest {
             range: KeyRange::prefix(prefix.to_vec()),
             limit: 1,

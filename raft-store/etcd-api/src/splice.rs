@@ -151,8 +151,15 @@ impl StreamingService<pb::WatchRequest> for WatchServer {
 
     fn call(&mut self, request: tonic::Request<Streaming<pb::WatchRequest>>) -> Self::Future {
         let requires_leader = requires_leader(request.metadata().as_ref());
-        let answers = self.front.watch_stream(request.into_inner(), requires_leader);
-        async move { Ok(tonic::Response::new(Box::pin(answers) as Self::ResponseStream)) }.boxed()
+        let answers = self
+            .front
+            .watch_stream(request.into_inner(), requires_leader);
+        async move {
+            Ok(tonic::Response::new(
+                Box::pin(answers) as Self::ResponseStream
+            ))
+        }
+        .boxed()
     }
 }
 

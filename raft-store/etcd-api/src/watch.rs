@@ -133,7 +133,9 @@ impl WatchStream {
         self.watchers
             .retain(|_, watcher| !watcher.task.is_finished());
         if self.watchers.len() >= self.front.options.max_watchers_per_stream {
-            return self.refuse("etcdserver: too many watchers on one stream").await;
+            return self
+                .refuse("etcdserver: too many watchers on one stream")
+                .await;
         }
         let wanted = request.watch_id;
         if wanted != 0 && self.watchers.contains_key(&wanted) {

@@ -115,7 +115,11 @@ pub(crate) async fn start(
                 }
             }
             Err(store::WatchError::Compacted { compact_revision }) => {
-                return drop(responses.send(Ok(compaction(&front, id, compact_revision))).await);
+                return drop(
+                    responses
+                        .send(Ok(compaction(&front, id, compact_revision)))
+                        .await,
+                );
             }
             Err(error) => {
                 let response = pb::WatchResponse {

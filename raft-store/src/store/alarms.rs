@@ -15,6 +15,11 @@ impl Store {
         })
     }
 
+    /// The alarms that this member knows to be on, without asking anyone.
+    pub fn known_alarms(&self) -> Vec<Alarm> {
+        self.inner.view.load().alarms.list()
+    }
+
     /// Turns an alarm on; answers with it, also if it was on.
     pub async fn alarm_activate(
         &self,

@@ -40,8 +40,8 @@ impl Differences {
 
     /// Rows whose case or version does not exist.
     pub fn unknown(self) -> impl Iterator<Item = String> {
-        self.listed
-            .into_iter()
-            .map(|(case, version)| format!("a difference of an unknown case or version is listed: {case} {version}"))
+        self.listed.into_iter().map(|(case, version)| {
+            format!("a difference of an unknown case or version is listed: {case} {version}")
+        })
     }
 }

@@ -78,7 +78,9 @@ impl Answer {
             chunk.truncate(size);
             anyhow::Ok((size > 0).then(|| String::from_utf8(chunk)).transpose()?)
         };
-        tokio::time::timeout(LIMIT, read).await.context("no chunk")?
+        tokio::time::timeout(LIMIT, read)
+            .await
+            .context("no chunk")?
     }
 }
 
@@ -95,6 +97,8 @@ pub async fn exchange(
     let mut value = serde_json::from_str(&text).unwrap_or(Value::String(text));
     let raw = value.clone();
     comparable(&mut value, session.base());
-    session.note(format!("{method} {path}: {status} {content_type:?} {value}"));
+    session.note(format!(
+        "{method} {path}: {status} {content_type:?} {value}"
+    ));
     Ok(raw)
 }

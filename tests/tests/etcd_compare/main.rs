@@ -31,7 +31,11 @@ async fn compare(case: &Case, stores: &[StoreProcess]) -> Result<Vec<(Program, S
         let ended = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("after {CASE_LIMIT:?}")));
         let mut lines = session.into_lines();
         // An answer that the case did not expect is a difference like any other.
-        lines.extend(ended.err().map(|error| format!("the case ended: {error:#}")));
+        lines.extend(
+            ended
+                .err()
+                .map(|error| format!("the case ended: {error:#}")),
+        );
         Ok(lines)
     };
     let traces = futures::future::try_join_all(stores.iter().map(run)).await?;

@@ -155,7 +155,11 @@ impl Session {
     }
 
     pub fn error(&mut self, what: &str, status: &Status) {
-        self.note(format!("{what}: {:?} {:?}", status.code(), status.message()));
+        self.note(format!(
+            "{what}: {:?} {:?}",
+            status.code(),
+            status.message()
+        ));
     }
 
     pub async fn range(&mut self, request: pb::RangeRequest) -> Result<Option<pb::RangeResponse>> {

@@ -85,7 +85,10 @@ impl Watching {
                 event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
             };
             let first = revision(&response.events[0]);
-            ensure!(first > last || response.fragment, "revision {first} was split");
+            ensure!(
+                first > last || response.fragment,
+                "revision {first} was split"
+            );
             last = response.events.last().map_or(0, revision);
             let header = response.header.as_ref().context("a header")?;
             ensure!(header.revision >= last, "{} < {last}", header.revision);

@@ -13,7 +13,10 @@ async fn status(s: &mut Session) -> Result<()> {
 }
 
 async fn authenticate(s: &mut Session) -> Result<()> {
-    let request = pb::AuthenticateRequest { name: "root".to_owned(), password: "x".to_owned() };
+    let request = pb::AuthenticateRequest {
+        name: "root".to_owned(),
+        password: "x".to_owned(),
+    };
     let answer = s.auth().authenticate(request).await;
     s.record("authenticate", answer).map(drop)
 }
@@ -31,7 +34,12 @@ async fn enable(s: &mut Session) -> Result<()> {
 async fn users(s: &mut Session) -> Result<()> {
     let answer = s.auth().user_list(pb::AuthUserListRequest {}).await;
     s.record("list", answer)?;
-    let answer = s.auth().user_get(pb::AuthUserGetRequest { name: "none".to_owned() }).await;
+    let answer = s
+        .auth()
+        .user_get(pb::AuthUserGetRequest {
+            name: "none".to_owned(),
+        })
+        .await;
     s.record("get", answer)?;
     let answer = s.auth().user_add(pb::AuthUserAddRequest::default()).await;
     s.record("add", answer).map(drop)
@@ -40,8 +48,18 @@ async fn users(s: &mut Session) -> Result<()> {
 async fn roles(s: &mut Session) -> Result<()> {
     let answer = s.auth().role_list(pb::AuthRoleListRequest {}).await;
     s.record("list", answer)?;
-    let answer = s.auth().role_get(pb::AuthRoleGetRequest { role: "none".to_owned() }).await;
+    let answer = s
+        .auth()
+        .role_get(pb::AuthRoleGetRequest {
+            role: "none".to_owned(),
+        })
+        .await;
     s.record("get", answer)?;
-    let answer = s.auth().role_delete(pb::AuthRoleDeleteRequest { role: "none".to_owned() }).await;
+    let answer = s
+        .auth()
+        .role_delete(pb::AuthRoleDeleteRequest {
+            role: "none".to_owned(),
+        })
+        .await;
     s.record("delete", answer).map(drop)
 }

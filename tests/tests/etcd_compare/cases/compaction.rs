@@ -26,8 +26,17 @@ async fn reads_around_the_floor(s: &mut Session) -> Result<()> {
     s.compact(3, false).await?;
     for after in 0..=5 {
         let revision = s.base() + after;
-        s.range(pb::RangeRequest { revision, ..get("co") }).await?;
-        s.range(pb::RangeRequest { revision, count_only: true, ..get("co") }).await?;
+        s.range(pb::RangeRequest {
+            revision,
+            ..get("co")
+        })
+        .await?;
+        s.range(pb::RangeRequest {
+            revision,
+            count_only: true,
+            ..get("co")
+        })
+        .await?;
     }
     Ok(())
 }
@@ -38,7 +47,13 @@ async fn bounds(s: &mut Session) -> Result<()> {
     s.compact(2, false).await?;
     s.compact(2, false).await?;
     s.compact(1, false).await?;
-    let answer = s.kv().compact(pb::CompactionRequest { revision: -1, physical: false }).await;
+    let answer = s
+        .kv()
+        .compact(pb::CompactionRequest {
+            revision: -1,
+            physical: false,
+        })
+        .await;
     s.record("compact", answer)?;
     let answer = s.kv().compact(pb::CompactionRequest::default()).await;
     s.record("compact", answer).map(drop)
@@ -67,7 +82,14 @@ async fn watch_below_the_floor(s: &mut Session) -> Result<()> {
     history(s).await?;
     s.compact(3, true).await?;
     let start_revision = s.base() + 1;
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { start_revision, ..watch_of("co", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            start_revision,
+            ..watch_of("co", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     watch.next(s).await?;
     // The stream goes on, and so does the count of its watchers.
@@ -82,7 +104,14 @@ async fn watch_at_the_floor(s: &mut Session) -> Result<()> {
     s.compact(2, true).await?;
     for after in [2, 3] {
         let start_revision = s.base() + after;
-        let mut watch = Watching::open(s, pb::WatchCreateRequest { start_revision, ..watch_of("co", "") }).await?;
+        let mut watch = Watching::open(
+            s,
+            pb::WatchCreateRequest {
+                start_revision,
+                ..watch_of("co", "")
+            },
+        )
+        .await?;
         watch.next(s).await?;
         watch.events(s, 6 - after as usize).await?;
     }
@@ -93,7 +122,14 @@ async fn tombstone_at_the_floor(s: &mut Session) -> Result<()> {
     history(s).await?;
     s.compact(4, true).await?;
     let start_revision = s.base() + 4;
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { start_revision, ..watch_of("co", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            start_revision,
+            ..watch_of("co", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     s.put(put("co", "last")).await?;
     watch.events_until(s, "last").await
@@ -103,9 +139,13 @@ async fn transactions_below_the_floor(s: &mut Session) -> Result<()> {
     history(s).await?;
     s.compact(3, false).await?;
     let revision = s.base() + 2;
-    let past = super::op::range(pb::RangeRequest { revision, ..get("co") });
+    let past = super::op::range(pb::RangeRequest {
+        revision,
+        ..get("co")
+    });
     s.txn(super::then(vec![past.clone()])).await?;
-    s.txn(super::then(vec![super::op::put("cp", "1"), past])).await?;
+    s.txn(super::then(vec![super::op::put("cp", "1"), past]))
+        .await?;
     s.range(get("cp")).await?;
     Ok(())
 }
@@ -115,7 +155,10 @@ async fn hash_below_the_floor(s: &mut Session) -> Result<()> {
     s.compact(3, true).await?;
     for after in [2, 3, 4] {
         let revision = s.base() + after;
-        let answer = s.maintenance().hash_kv(pb::HashKvRequest { revision }).await;
+        let answer = s
+            .maintenance()
+            .hash_kv(pb::HashKvRequest { revision })
+            .await;
         let answer = answer.map(|answer| {
             let mut answer = answer.into_inner();
             (answer.hash, answer.hash_revision) = (0, 0);
@@ -130,7 +173,11 @@ async fn previous_is_compacted(s: &mut Session) -> Result<()> {
     history(s).await?;
     s.compact(2, true).await?;
     let start_revision = s.base() + 2;
-    let request = pb::WatchCreateRequest { start_revision, prev_kv: true, ..watch_of("co", "") };
+    let request = pb::WatchCreateRequest {
+        start_revision,
+        prev_kv: true,
+        ..watch_of("co", "")
+    };
     let mut watch = Watching::open(s, request).await?;
     watch.next(s).await?;
     watch.events(s, 4).await

@@ -20,21 +20,34 @@ async fn version(s: &mut Session) -> Result<()> {
     let answer = send(s.port, "GET", "/version", "").await?;
     s.note(answer.status.clone());
     let answer: Value = serde_json::from_str(&answer.body().await?)?;
-    s.note(format!("{} {}", answer["etcdserver"].is_string(), answer["etcdcluster"].is_string()));
+    s.note(format!(
+        "{} {}",
+        answer["etcdserver"].is_string(),
+        answer["etcdcluster"].is_string()
+    ));
     Ok(())
 }
 
 async fn health(s: &mut Session) -> Result<()> {
     exchange(s, "GET", "/health", "").await?;
-    exchange(s, "GET", "/health?serializable=true", "").await.map(drop)
+    exchange(s, "GET", "/health?serializable=true", "")
+        .await
+        .map(drop)
 }
 
 async fn health_excludes(s: &mut Session) -> Result<()> {
-    exchange(s, "GET", "/health?exclude=NOSPACE&exclude=", "").await.map(drop)
+    exchange(s, "GET", "/health?exclude=NOSPACE&exclude=", "")
+        .await
+        .map(drop)
 }
 
 async fn livez_and_readyz(s: &mut Session) -> Result<()> {
-    for path in ["/livez", "/readyz", "/livez/serializable_read", "/readyz/nonsense"] {
+    for path in [
+        "/livez",
+        "/readyz",
+        "/livez/serializable_read",
+        "/readyz/nonsense",
+    ] {
         exchange(s, "GET", path, "").await?;
     }
     Ok(())
@@ -81,7 +94,10 @@ async fn metrics(s: &mut Session) -> Result<()> {
     s.note(answer.status.clone());
     let text = answer.body().await?;
     for name in NAMES {
-        s.note(format!("{name}: {}", text.lines().any(|line| line.starts_with(name))));
+        s.note(format!(
+            "{name}: {}",
+            text.lines().any(|line| line.starts_with(name))
+        ));
     }
     Ok(())
 }
@@ -89,38 +105,85 @@ async fn metrics(s: &mut Session) -> Result<()> {
 async fn put_and_range(s: &mut Session) -> Result<()> {
     let (key, value) = ("Z3cvYQ==", "dmFsdWU=");
     post(s, "/v3/kv/put", json!({"key": key, "value": value})).await?;
-    post(s, "/v3/kv/put", json!({"key": key, "value": value, "prev_kv": true})).await?;
+    post(
+        s,
+        "/v3/kv/put",
+        json!({"key": key, "value": value, "prev_kv": true}),
+    )
+    .await?;
     post(s, "/v3/kv/range", json!({"key": key})).await?;
-    post(s, "/v3/kv/range", json!({"key": "Z3cv", "range_end": "Z3cw", "limit": 1})).await?;
-    post(s, "/v3/kv/range", json!({"key": "Z3cv", "range_end": "Z3cw", "limit": "1", "count_only": true})).await?;
-    post(s, "/v3/kv/range", json!({"key": "bm9uZQ=="})).await.map(drop)
+    post(
+        s,
+        "/v3/kv/range",
+        json!({"key": "Z3cv", "range_end": "Z3cw", "limit": 1}),
+    )
+    .await?;
+    post(
+        s,
+        "/v3/kv/range",
+        json!({"key": "Z3cv", "range_end": "Z3cw", "limit": "1", "count_only": true}),
+    )
+    .await?;
+    post(s, "/v3/kv/range", json!({"key": "bm9uZQ=="}))
+        .await
+        .map(drop)
 }
 
 async fn names_of_fields(s: &mut Session) -> Result<()> {
-    post(s, "/v3/kv/range", json!({"key": "Z3cv", "rangeEnd": "Z3cw", "countOnly": true})).await?;
-    post(s, "/v3/kv/range", json!({"key": null, "range_end": "Z3cw"})).await.map(drop)
+    post(
+        s,
+        "/v3/kv/range",
+        json!({"key": "Z3cv", "rangeEnd": "Z3cw", "countOnly": true}),
+    )
+    .await?;
+    post(s, "/v3/kv/range", json!({"key": null, "range_end": "Z3cw"}))
+        .await
+        .map(drop)
 }
 
 async fn enums(s: &mut Session) -> Result<()> {
     for order in [json!("DESCEND"), json!(2), json!("NONE")] {
-        post(s, "/v3/kv/range", json!({"key": "Z3cv", "range_end": "Z3cw", "sort_order": order, "sort_target": "MOD"})).await?;
+        post(
+            s,
+            "/v3/kv/range",
+            json!({"key": "Z3cv", "range_end": "Z3cw", "sort_order": order, "sort_target": "MOD"}),
+        )
+        .await?;
     }
-    let answer = send(s.port, "POST", "/v3/kv/range", r#"{"key": "Z3cv", "sort_order": "SIDEWAYS"}"#).await?;
+    let answer = send(
+        s.port,
+        "POST",
+        "/v3/kv/range",
+        r#"{"key": "Z3cv", "sort_order": "SIDEWAYS"}"#,
+    )
+    .await?;
     s.note(answer.status);
     Ok(())
 }
 
 async fn unknown_fields(s: &mut Session) -> Result<()> {
-    post(s, "/v3/kv/range", json!({"key": "Z3cvYQ==", "nonsense": 1})).await.map(drop)
+    post(s, "/v3/kv/range", json!({"key": "Z3cvYQ==", "nonsense": 1}))
+        .await
+        .map(drop)
 }
 
 async fn bad_json(s: &mut Session) -> Result<()> {
-    for body in ["{", "[]", r#"{"key": 5}"#, r#"{"key": "%%%"}"#, r#"{"key": "YQ==", "limit": "x"}"#] {
+    for body in [
+        "{",
+        "[]",
+        r#"{"key": 5}"#,
+        r#"{"key": "%%%"}"#,
+        r#"{"key": "YQ==", "limit": "x"}"#,
+    ] {
         let answer = send(s.port, "POST", "/v3/kv/range", body).await?;
         let status = answer.status.clone();
         let answer: Value = serde_json::from_str(&answer.body().await?)?;
         // The words are those of Go's JSON decoder.
-        s.note(format!("{body}: {status} code {}, error is message {}", answer["code"], answer["error"] == answer["message"]));
+        s.note(format!(
+            "{body}: {status} code {}, error is message {}",
+            answer["code"],
+            answer["error"] == answer["message"]
+        ));
     }
     Ok(())
 }
@@ -133,8 +196,19 @@ async fn empty_body(s: &mut Session) -> Result<()> {
 
 async fn delete_range(s: &mut Session) -> Result<()> {
     post(s, "/v3/kv/put", json!({"key": "Z2QvYQ==", "value": "MQ=="})).await?;
-    post(s, "/v3/kv/deleterange", json!({"key": "Z2Qv", "range_end": "Z2Qw", "prev_kv": true})).await?;
-    post(s, "/v3/kv/deleterange", json!({"key": "Z2Qv", "range_end": "Z2Qw"})).await.map(drop)
+    post(
+        s,
+        "/v3/kv/deleterange",
+        json!({"key": "Z2Qv", "range_end": "Z2Qw", "prev_kv": true}),
+    )
+    .await?;
+    post(
+        s,
+        "/v3/kv/deleterange",
+        json!({"key": "Z2Qv", "range_end": "Z2Qw"}),
+    )
+    .await
+    .map(drop)
 }
 
 async fn txn(s: &mut Session) -> Result<()> {
@@ -148,7 +222,9 @@ async fn txn(s: &mut Session) -> Result<()> {
     }
     let nested = json!({"success": [{"request_txn": request}]});
     post(s, "/v3/kv/txn", nested).await?;
-    post(s, "/v3/kv/txn", json!({"success": [{}]})).await.map(drop)
+    post(s, "/v3/kv/txn", json!({"success": [{}]}))
+        .await
+        .map(drop)
 }
 
 /// The calls of Patroni: a leader key with a lease, taken over by a comparison.
@@ -163,19 +239,39 @@ async fn patroni(s: &mut Session) -> Result<()> {
     let owned = json!({"key": leader, "target": "VALUE", "value": "bm9kZTE="});
     let inner = json!({"compare": [owned.clone()], "success": [put], "failure": []});
     let absent = json!({"key": leader, "target": "CREATE", "create_revision": "0"});
-    let request = json!({"compare": [absent], "success": [put], "failure": [{"request_txn": inner}]});
+    let request =
+        json!({"compare": [absent], "success": [put], "failure": [{"request_txn": inner}]});
     post(s, "/v3/kv/txn", request).await?;
-    post(s, "/v3/kv/range", json!({"key": leader, "serializable": false})).await?;
+    post(
+        s,
+        "/v3/kv/range",
+        json!({"key": leader, "serializable": false}),
+    )
+    .await?;
     post(s, "/v3/lease/keepalive", json!({"ID": "77001"})).await?;
-    post(s, "/v3/kv/put", json!({"key": leader, "value": "eA==", "lease": "77002"})).await?;
-    let request = json!({"compare": [owned], "success": [{"request_delete_range": {"key": leader}}]});
+    post(
+        s,
+        "/v3/kv/put",
+        json!({"key": leader, "value": "eA==", "lease": "77002"}),
+    )
+    .await?;
+    let request =
+        json!({"compare": [owned], "success": [{"request_delete_range": {"key": leader}}]});
     post(s, "/v3/kv/txn", request).await?;
-    post(s, "/v3/lease/revoke", json!({"ID": "77001"})).await.map(drop)
+    post(s, "/v3/lease/revoke", json!({"ID": "77001"}))
+        .await
+        .map(drop)
 }
 
 async fn compaction_errors(s: &mut Session) -> Result<()> {
     post(s, "/v3/kv/compaction", json!({"revision": "999999999"})).await?;
-    post(s, "/v3/kv/range", json!({"key": "YQ==", "revision": "999999999"})).await.map(drop)
+    post(
+        s,
+        "/v3/kv/range",
+        json!({"key": "YQ==", "revision": "999999999"}),
+    )
+    .await
+    .map(drop)
 }
 
 async fn leases(s: &mut Session) -> Result<()> {
@@ -184,20 +280,26 @@ async fn leases(s: &mut Session) -> Result<()> {
     post(s, "/v3/lease/leases", json!({})).await?;
     post(s, "/v3/lease/timetolive", json!({"ID": "99", "keys": true})).await?;
     post(s, "/v3/lease/revoke", json!({"ID": "78001"})).await?;
-    post(s, "/v3/lease/revoke", json!({"ID": "78001"})).await.map(drop)
+    post(s, "/v3/lease/revoke", json!({"ID": "78001"}))
+        .await
+        .map(drop)
 }
 
 async fn lease_aliases(s: &mut Session) -> Result<()> {
     post(s, "/v3/kv/lease/timetolive", json!({"ID": "99"})).await?;
     post(s, "/v3/kv/lease/leases", json!({})).await?;
-    post(s, "/v3/kv/lease/revoke", json!({"ID": "99"})).await.map(drop)
+    post(s, "/v3/kv/lease/revoke", json!({"ID": "99"}))
+        .await
+        .map(drop)
 }
 
 async fn keep_alive(s: &mut Session) -> Result<()> {
     post(s, "/v3/lease/grant", json!({"TTL": "500", "ID": "78101"})).await?;
     post(s, "/v3/lease/keepalive", json!({"ID": "78101"})).await?;
     post(s, "/v3/lease/keepalive", json!({"ID": "99"})).await?;
-    post(s, "/v3/lease/revoke", json!({"ID": "78101"})).await.map(drop)
+    post(s, "/v3/lease/revoke", json!({"ID": "78101"}))
+        .await
+        .map(drop)
 }
 
 /// The results of a stream, one JSON text a line.
@@ -253,27 +355,56 @@ async fn members(s: &mut Session) -> Result<()> {
         member["clientURLs"].is_array()
     ));
     post(s, "/v3/cluster/member/remove", json!({"ID": "123"})).await?;
-    post(s, "/v3/cluster/member/promote", json!({"ID": "123"})).await?;
-    post(s, "/v3/cluster/member/update", json!({"ID": "123", "peerURLs": ["http://127.0.0.1:1"]})).await?;
-    post(s, "/v3/cluster/member/add", json!({"peerURLs": ["nonsense"]})).await.map(drop)
+    post(
+        s,
+        "/v3/cluster/member/update",
+        json!({"ID": "123", "peerURLs": ["http://127.0.0.1:1"]}),
+    )
+    .await?;
+    post(
+        s,
+        "/v3/cluster/member/add",
+        json!({"peerURLs": ["nonsense"]}),
+    )
+    .await
+    .map(drop)
 }
 
 async fn maintenance(s: &mut Session) -> Result<()> {
     post(s, "/v3/maintenance/alarm", json!({})).await?;
-    post(s, "/v3/maintenance/alarm", json!({"action": "GET", "alarm": "NOSPACE"})).await?;
+    post(
+        s,
+        "/v3/maintenance/alarm",
+        json!({"action": "GET", "alarm": "NOSPACE"}),
+    )
+    .await?;
     post(s, "/v3/maintenance/defragment", json!({})).await?;
-    post(s, "/v3/maintenance/transfer-leadership", json!({"targetID": "5"})).await?;
+    post(
+        s,
+        "/v3/maintenance/transfer-leadership",
+        json!({"targetID": "5"}),
+    )
+    .await?;
     for path in ["/v3/maintenance/status", "/v3/maintenance/hash"] {
         let answer = send(s.port, "POST", path, "{}").await?;
         s.note(answer.status.clone());
         let answer: Value = serde_json::from_str(&answer.body().await?)?;
-        s.note(format!("{} {}", answer["header"]["revision"].is_string(), answer["version"].is_string()));
+        s.note(format!(
+            "{} {}",
+            answer["header"]["revision"].is_string(),
+            answer["version"].is_string()
+        ));
     }
     Ok(())
 }
 
 async fn auth(s: &mut Session) -> Result<()> {
-    post(s, "/v3/auth/authenticate", json!({"name": "root", "password": "x"})).await?;
+    post(
+        s,
+        "/v3/auth/authenticate",
+        json!({"name": "root", "password": "x"}),
+    )
+    .await?;
     post(s, "/v3/auth/user/list", json!({})).await?;
     post(s, "/v3/auth/status", json!({})).await.map(drop)
 }
@@ -284,29 +415,52 @@ async fn unknown_path(s: &mut Session) -> Result<()> {
 }
 
 async fn old_prefix(s: &mut Session) -> Result<()> {
-    post(s, "/v3beta/kv/range", json!({"key": "bm9uZQ=="})).await.map(drop)
+    post(s, "/v3beta/kv/range", json!({"key": "bm9uZQ=="}))
+        .await
+        .map(drop)
 }
 
 async fn errors(s: &mut Session) -> Result<()> {
     post(s, "/v3/kv/range", json!({"key": ""})).await?;
     post(s, "/v3/kv/put", json!({"key": "YQ==", "lease": "424242"})).await?;
-    post(s, "/v3/kv/put", json!({"key": "YQ==", "value": "YQ==", "ignore_value": true})).await.map(drop)
+    post(
+        s,
+        "/v3/kv/put",
+        json!({"key": "YQ==", "value": "YQ==", "ignore_value": true}),
+    )
+    .await
+    .map(drop)
 }
 
 async fn snapshot(s: &mut Session) -> Result<()> {
     let mut answer = send(s.port, "POST", "/v3/maintenance/snapshot", "{}").await?;
     s.note(answer.status.clone());
     let first = answer.chunk().await?.context("a part")?;
-    s.note(format!("{}", first.starts_with(r#"{"result":{"remaining_bytes":"#)));
+    s.note(format!(
+        "{}",
+        first.starts_with(r#"{"result":{"remaining_bytes":"#)
+    ));
     Ok(())
 }
 
 async fn locks(s: &mut Session) -> Result<()> {
     post(s, "/v3/lease/grant", json!({"TTL": "500", "ID": "78301"})).await?;
-    let held = post(s, "/v3/lock/lock", json!({"name": "Z2w=", "lease": "78301"})).await?;
+    let held = post(
+        s,
+        "/v3/lock/lock",
+        json!({"name": "Z2w=", "lease": "78301"}),
+    )
+    .await?;
     post(s, "/v3/lock/unlock", json!({"key": held["key"]})).await?;
-    post(s, "/v3/election/campaign", json!({"name": "Z2U=", "lease": "78301", "value": "YQ=="})).await?;
+    post(
+        s,
+        "/v3/election/campaign",
+        json!({"name": "Z2U=", "lease": "78301", "value": "YQ=="}),
+    )
+    .await?;
     post(s, "/v3/election/leader", json!({"name": "Z2U="})).await?;
     post(s, "/v3/election/leader", json!({"name": "bm9uZQ=="})).await?;
-    post(s, "/v3/lease/revoke", json!({"ID": "78301"})).await.map(drop)
+    post(s, "/v3/lease/revoke", json!({"ID": "78301"}))
+        .await
+        .map(drop)
 }

@@ -13,7 +13,10 @@ crate::cases!("lease":
 );
 
 async fn grant(s: &mut Session, id: i64, ttl: i64) -> Result<()> {
-    let answer = s.lease().lease_grant(pb::LeaseGrantRequest { id, ttl }).await;
+    let answer = s
+        .lease()
+        .lease_grant(pb::LeaseGrantRequest { id, ttl })
+        .await;
     s.record("grant", answer).map(drop)
 }
 
@@ -23,7 +26,10 @@ async fn revoke(s: &mut Session, id: i64) -> Result<()> {
 }
 
 async fn left(s: &mut Session, id: i64, keys: bool) -> Result<()> {
-    let answer = s.lease().lease_time_to_live(pb::LeaseTimeToLiveRequest { id, keys }).await;
+    let answer = s
+        .lease()
+        .lease_time_to_live(pb::LeaseTimeToLiveRequest { id, keys })
+        .await;
     let answer = answer.map(|answer| {
         let mut answer = answer.into_inner();
         // A second may have passed.
@@ -48,8 +54,17 @@ async fn renew(s: &mut Session, ids: Vec<i64>) -> Result<()> {
 }
 
 async fn chosen_id(s: &mut Session) -> Result<()> {
-    let granted = s.lease().lease_grant(pb::LeaseGrantRequest { id: 0, ttl: 100 }).await?.into_inner();
-    s.note(format!("positive: {}, ttl {}, error {:?}", granted.id > 0, granted.ttl, granted.error));
+    let granted = s
+        .lease()
+        .lease_grant(pb::LeaseGrantRequest { id: 0, ttl: 100 })
+        .await?
+        .into_inner();
+    s.note(format!(
+        "positive: {}, ttl {}, error {:?}",
+        granted.id > 0,
+        granted.ttl,
+        granted.error
+    ));
     revoke_quietly(s, granted.id).await?;
     grant(s, 8001, 100).await?;
     revoke(s, 8001).await
@@ -94,7 +109,11 @@ async fn negative_values(s: &mut Session) -> Result<()> {
 async fn revoke_deletes_keys(s: &mut Session) -> Result<()> {
     grant(s, 8050, 100).await?;
     for key in ["lr/2", "lr/1"] {
-        s.put(pb::PutRequest { lease: 8050, ..put(key, "x") }).await?;
+        s.put(pb::PutRequest {
+            lease: 8050,
+            ..put(key, "x")
+        })
+        .await?;
     }
     revoke(s, 8050).await?;
     s.range(get("lr/1")).await?;
@@ -112,11 +131,21 @@ async fn time_to_live(s: &mut Session) -> Result<()> {
     left(s, 8060, false).await?;
     left(s, 8060, true).await?;
     for key in ["tl/b", "tl/a"] {
-        s.put(pb::PutRequest { lease: 8060, ..put(key, "x") }).await?;
+        s.put(pb::PutRequest {
+            lease: 8060,
+            ..put(key, "x")
+        })
+        .await?;
     }
     left(s, 8060, false).await?;
     // etcd lists the keys in no order.
-    let answer = s.lease().lease_time_to_live(pb::LeaseTimeToLiveRequest { id: 8060, keys: true }).await?;
+    let answer = s
+        .lease()
+        .lease_time_to_live(pb::LeaseTimeToLiveRequest {
+            id: 8060,
+            keys: true,
+        })
+        .await?;
     let mut keys = answer.into_inner().keys;
     keys.sort();
     s.note(format!("{keys:?}"));
@@ -152,7 +181,11 @@ async fn list(s: &mut Session) -> Result<()> {
     for id in [8092, 8090, 8091] {
         grant(s, id, 100).await?;
     }
-    let answer = s.lease().lease_leases(pb::LeaseLeasesRequest {}).await?.into_inner();
+    let answer = s
+        .lease()
+        .lease_leases(pb::LeaseLeasesRequest {})
+        .await?
+        .into_inner();
     let mut ids: Vec<i64> = answer.leases.into_iter().map(|lease| lease.id).collect();
     ids.sort_unstable();
     s.note(format!("{ids:?}"));

@@ -10,7 +10,11 @@ use crate::session::Session;
 crate::cases!("limits": request_too_large, far_too_large, transaction_too_large, many_large_answers, leader_required, unknown_service);
 
 fn large(key: &'static str, bytes: usize) -> pb::PutRequest {
-    pb::PutRequest { key: key.into(), value: vec![b'x'; bytes].into(), ..Default::default() }
+    pb::PutRequest {
+        key: key.into(),
+        value: vec![b'x'; bytes].into(),
+        ..Default::default()
+    }
 }
 
 async fn request_too_large(s: &mut Session) -> Result<()> {
@@ -28,7 +32,11 @@ async fn far_too_large(s: &mut Session) -> Result<()> {
 }
 
 async fn transaction_too_large(s: &mut Session) -> Result<()> {
-    s.txn(then(vec![op::put_with(large("tt/1", 800_000)), op::put_with(large("tt/2", 800_000))])).await?;
+    s.txn(then(vec![
+        op::put_with(large("tt/1", 800_000)),
+        op::put_with(large("tt/2", 800_000)),
+    ]))
+    .await?;
     s.range(get("tt/1")).await?;
     Ok(())
 }
@@ -38,7 +46,11 @@ async fn many_large_answers(s: &mut Session) -> Result<()> {
         s.put(large(key, 1_000_000)).await?;
     }
     let answer = s.kv().range(super::span("ml/", "ml0")).await?.into_inner();
-    s.note(format!("{} keys, {} counted", answer.kvs.len(), answer.count));
+    s.note(format!(
+        "{} keys, {} counted",
+        answer.kvs.len(),
+        answer.count
+    ));
     s.delete(super::delete("ml/", "ml0")).await?;
     Ok(())
 }

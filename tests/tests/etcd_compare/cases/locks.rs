@@ -15,7 +15,10 @@ crate::cases!("locks":
 );
 
 async fn grant(s: &mut Session, id: i64) -> Result<()> {
-    let answer = s.lease().lease_grant(pb::LeaseGrantRequest { id, ttl: 600 }).await;
+    let answer = s
+        .lease()
+        .lease_grant(pb::LeaseGrantRequest { id, ttl: 600 })
+        .await;
     s.record("grant", answer).map(drop)
 }
 
@@ -25,7 +28,10 @@ async fn revoke(s: &mut Session, id: i64) -> Result<()> {
 }
 
 fn lock_of(name: &'static str, lease: i64) -> lock::LockRequest {
-    lock::LockRequest { name: name.into(), lease }
+    lock::LockRequest {
+        name: name.into(),
+        lease,
+    }
 }
 
 async fn lock_and_unlock(s: &mut Session) -> Result<()> {
@@ -33,7 +39,10 @@ async fn lock_and_unlock(s: &mut Session) -> Result<()> {
     let answer = s.locks().lock(lock_of("k1", 9001)).await;
     let held = s.record("lock", answer)?.context("a lock")?;
     s.range(span("k1", "k2")).await?;
-    let answer = s.locks().unlock(lock::UnlockRequest { key: held.key }).await;
+    let answer = s
+        .locks()
+        .unlock(lock::UnlockRequest { key: held.key })
+        .await;
     s.record("unlock", answer)?;
     s.range(span("k1", "k2")).await?;
     revoke(s, 9001).await
@@ -51,7 +60,10 @@ async fn lock_waits(s: &mut Session) -> Result<()> {
         tokio::task::yield_now().await;
     }
     s.note(format!("waits: {}", !second.is_finished()));
-    let answer = s.locks().unlock(lock::UnlockRequest { key: held.key }).await;
+    let answer = s
+        .locks()
+        .unlock(lock::UnlockRequest { key: held.key })
+        .await;
     s.record("unlock", answer)?;
     let answer = second.await?;
     s.record("lock", answer)?;
@@ -73,32 +85,54 @@ async fn lock_without_lease(s: &mut Session) -> Result<()> {
     s.note(format!("{}", answer.key.starts_with(b"k4/")));
     let held = s.kv().range(span("k4", "k5")).await?.into_inner();
     let lease = held.kvs.first().context("the lock's key")?.lease;
-    let left = s.lease().lease_time_to_live(pb::LeaseTimeToLiveRequest { id: lease, keys: false }).await?;
+    let left = s
+        .lease()
+        .lease_time_to_live(pb::LeaseTimeToLiveRequest {
+            id: lease,
+            keys: false,
+        })
+        .await?;
     s.note(format!("granted {}", left.into_inner().granted_ttl));
-    let answer = s.lease().lease_revoke(pb::LeaseRevokeRequest { id: lease }).await;
+    let answer = s
+        .lease()
+        .lease_revoke(pb::LeaseRevokeRequest { id: lease })
+        .await;
     s.record("revoke", answer)?;
     let answer = s.locks().lock(lock_of("k4", 1_234_567)).await;
     s.record("lock with an unknown lease", answer).map(drop)
 }
 
 async fn unlock_unknown(s: &mut Session) -> Result<()> {
-    let answer = s.locks().unlock(lock::UnlockRequest { key: "none".into() }).await;
+    let answer = s
+        .locks()
+        .unlock(lock::UnlockRequest { key: "none".into() })
+        .await;
     s.record("unlock", answer)?;
     let answer = s.locks().unlock(lock::UnlockRequest::default()).await;
     s.record("unlock", answer).map(drop)
 }
 
 fn campaign_of(name: &'static str, lease: i64, value: &'static str) -> election::CampaignRequest {
-    election::CampaignRequest { name: name.into(), lease, value: value.into() }
+    election::CampaignRequest {
+        name: name.into(),
+        lease,
+        value: value.into(),
+    }
 }
 
 async fn lead(s: &mut Session, request: election::CampaignRequest) -> Result<election::LeaderKey> {
     let answer = s.elections().campaign(request).await;
-    s.record("campaign", answer)?.context("leads")?.leader.context("a key")
+    s.record("campaign", answer)?
+        .context("leads")?
+        .leader
+        .context("a key")
 }
 
 async fn leader(s: &mut Session, name: &'static str) -> Result<()> {
-    let answer = s.elections().leader(election::LeaderRequest { name: name.into() }).await;
+    let answer = s
+        .elections()
+        .leader(election::LeaderRequest { name: name.into() })
+        .await;
     s.record("leader", answer).map(drop)
 }
 
@@ -124,7 +158,8 @@ async fn campaign_waits(s: &mut Session) -> Result<()> {
     grant(s, 9122).await?;
     lead(s, campaign_of("e3", 9121, "one")).await?;
     let mut elections = s.elections();
-    let second = tokio::spawn(async move { elections.campaign(campaign_of("e3", 9122, "two")).await });
+    let second =
+        tokio::spawn(async move { elections.campaign(campaign_of("e3", 9122, "two")).await });
     while s.kv().range(span("e3", "e4")).await?.into_inner().count < 2 && !second.is_finished() {
         tokio::task::yield_now().await;
     }
@@ -139,11 +174,17 @@ async fn campaign_waits(s: &mut Session) -> Result<()> {
 async fn proclaim(s: &mut Session) -> Result<()> {
     grant(s, 9131).await?;
     let key = lead(s, campaign_of("e4", 9131, "one")).await?;
-    let request = election::ProclaimRequest { leader: Some(key), value: "two".into() };
+    let request = election::ProclaimRequest {
+        leader: Some(key),
+        value: "two".into(),
+    };
     let answer = s.elections().proclaim(request).await;
     s.record("proclaim", answer)?;
     leader(s, "e4").await?;
-    let answer = s.elections().proclaim(election::ProclaimRequest::default()).await;
+    let answer = s
+        .elections()
+        .proclaim(election::ProclaimRequest::default())
+        .await;
     s.record("proclaim", answer)?;
     revoke(s, 9131).await
 }
@@ -153,7 +194,10 @@ async fn proclaim_by_another(s: &mut Session) -> Result<()> {
     let key = lead(s, campaign_of("e5", 9141, "one")).await?;
     revoke(s, 9141).await?;
     grant(s, 9141).await?;
-    let request = election::ProclaimRequest { leader: Some(key), value: "two".into() };
+    let request = election::ProclaimRequest {
+        leader: Some(key),
+        value: "two".into(),
+    };
     let answer = s.elections().proclaim(request).await;
     s.record("proclaim", answer)?;
     s.range(span("e5", "e6")).await?;
@@ -169,7 +213,9 @@ async fn resign(s: &mut Session) -> Result<()> {
     grant(s, 9151).await?;
     let key = lead(s, campaign_of("e6", 9151, "one")).await?;
     for _ in 0..2 {
-        let request = election::ResignRequest { leader: Some(key.clone()) };
+        let request = election::ResignRequest {
+            leader: Some(key.clone()),
+        };
         let answer = s.elections().resign(request).await;
         s.record("resign", answer)?;
     }
@@ -178,7 +224,10 @@ async fn resign(s: &mut Session) -> Result<()> {
 }
 
 async fn resign_without_leader(s: &mut Session) -> Result<()> {
-    let answer = s.elections().resign(election::ResignRequest::default()).await;
+    let answer = s
+        .elections()
+        .resign(election::ResignRequest::default())
+        .await;
     s.record("resign", answer).map(drop)
 }
 
@@ -189,7 +238,10 @@ async fn observe(s: &mut Session) -> Result<()> {
     let mut seen = s.elections().observe(request).await?.into_inner();
     let next = seen.next().await.context("the leader")?;
     s.record("observe", next.map(tonic::Response::new))?;
-    let request = election::ProclaimRequest { leader: Some(key), value: "two".into() };
+    let request = election::ProclaimRequest {
+        leader: Some(key),
+        value: "two".into(),
+    };
     s.elections().proclaim(request).await?;
     let next = seen.next().await.context("the proclaimed value")?;
     s.record("observe", next.map(tonic::Response::new))?;

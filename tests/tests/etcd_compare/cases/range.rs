@@ -15,7 +15,13 @@ crate::cases!("range":
 
 /// r/a and r/c once, r/b twice, r/d deleted and put again; values in the opposite order.
 async fn fill(s: &mut Session) -> Result<()> {
-    for (key, value) in [("r/a", "4"), ("r/b", "3"), ("r/c", "2"), ("r/b", "33"), ("r/d", "1")] {
+    for (key, value) in [
+        ("r/a", "4"),
+        ("r/b", "3"),
+        ("r/c", "2"),
+        ("r/b", "33"),
+        ("r/d", "1"),
+    ] {
         s.put(put(key, value)).await?;
     }
     s.delete(delete("r/d", "")).await?;
@@ -27,7 +33,11 @@ async fn single_key(s: &mut Session) -> Result<()> {
     fill(s).await?;
     s.range(get("r/b")).await?;
     s.range(get("r/none")).await?;
-    s.range(pb::RangeRequest { limit: 1, ..get("r/a") }).await?;
+    s.range(pb::RangeRequest {
+        limit: 1,
+        ..get("r/a")
+    })
+    .await?;
     Ok(())
 }
 
@@ -48,8 +58,16 @@ async fn to_the_end(s: &mut Session) -> Result<()> {
 }
 
 async fn everything(s: &mut Session) -> Result<()> {
-    s.range(pb::RangeRequest { count_only: true, ..span("\0", "\0") }).await?;
-    s.range(pb::RangeRequest { limit: 2, ..span("\0", "\0") }).await?;
+    s.range(pb::RangeRequest {
+        count_only: true,
+        ..span("\0", "\0")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        limit: 2,
+        ..span("\0", "\0")
+    })
+    .await?;
     Ok(())
 }
 
@@ -63,7 +81,11 @@ async fn end_below_start(s: &mut Session) -> Result<()> {
 async fn limits(s: &mut Session) -> Result<()> {
     fill(s).await?;
     for limit in [-1, 0, 1, 3, 4, 5] {
-        s.range(pb::RangeRequest { limit, ..span("r/", "r0") }).await?;
+        s.range(pb::RangeRequest {
+            limit,
+            ..span("r/", "r0")
+        })
+        .await?;
     }
     Ok(())
 }
@@ -72,42 +94,100 @@ async fn revisions(s: &mut Session) -> Result<()> {
     fill(s).await?;
     for after in 0..=7 {
         let revision = s.base() + after;
-        s.range(pb::RangeRequest { revision, ..span("r/", "r0") }).await?;
-        s.range(pb::RangeRequest { revision, limit: 1, ..span("r/b", "r0") }).await?;
-        s.range(pb::RangeRequest { revision, count_only: true, ..span("r/", "r0") }).await?;
+        s.range(pb::RangeRequest {
+            revision,
+            ..span("r/", "r0")
+        })
+        .await?;
+        s.range(pb::RangeRequest {
+            revision,
+            limit: 1,
+            ..span("r/b", "r0")
+        })
+        .await?;
+        s.range(pb::RangeRequest {
+            revision,
+            count_only: true,
+            ..span("r/", "r0")
+        })
+        .await?;
     }
     Ok(())
 }
 
 async fn future_revision(s: &mut Session) -> Result<()> {
     let revision = s.base() + 1;
-    s.range(pb::RangeRequest { revision, ..get("r/a") }).await?;
-    s.range(pb::RangeRequest { revision: i64::MAX, ..get("r/a") }).await?;
+    s.range(pb::RangeRequest {
+        revision,
+        ..get("r/a")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        revision: i64::MAX,
+        ..get("r/a")
+    })
+    .await?;
     Ok(())
 }
 
 async fn negative_revision(s: &mut Session) -> Result<()> {
     fill(s).await?;
-    s.range(pb::RangeRequest { revision: -5, ..get("r/a") }).await?;
+    s.range(pb::RangeRequest {
+        revision: -5,
+        ..get("r/a")
+    })
+    .await?;
     Ok(())
 }
 
 async fn count_only(s: &mut Session) -> Result<()> {
     fill(s).await?;
-    s.range(pb::RangeRequest { count_only: true, ..get("r/a") }).await?;
-    s.range(pb::RangeRequest { count_only: true, ..span("r/", "r0") }).await?;
-    s.range(pb::RangeRequest { count_only: true, limit: 2, ..span("r/", "r0") }).await?;
+    s.range(pb::RangeRequest {
+        count_only: true,
+        ..get("r/a")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        count_only: true,
+        ..span("r/", "r0")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        count_only: true,
+        limit: 2,
+        ..span("r/", "r0")
+    })
+    .await?;
     let min_mod_revision = s.base() + 4;
-    s.range(pb::RangeRequest { count_only: true, min_mod_revision, ..span("r/", "r0") }).await?;
+    s.range(pb::RangeRequest {
+        count_only: true,
+        min_mod_revision,
+        ..span("r/", "r0")
+    })
+    .await?;
     Ok(())
 }
 
 async fn keys_only(s: &mut Session) -> Result<()> {
     fill(s).await?;
-    s.range(pb::RangeRequest { keys_only: true, ..span("r/", "r0") }).await?;
-    s.range(pb::RangeRequest { keys_only: true, count_only: true, ..span("r/", "r0") }).await?;
+    s.range(pb::RangeRequest {
+        keys_only: true,
+        ..span("r/", "r0")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        keys_only: true,
+        count_only: true,
+        ..span("r/", "r0")
+    })
+    .await?;
     let sort_target = SortTarget::Value as i32;
-    s.range(pb::RangeRequest { keys_only: true, sort_target, ..span("r/", "r0") }).await?;
+    s.range(pb::RangeRequest {
+        keys_only: true,
+        sort_target,
+        ..span("r/", "r0")
+    })
+    .await?;
     Ok(())
 }
 
@@ -116,19 +196,48 @@ async fn filters(s: &mut Session) -> Result<()> {
     let all = || span("r/", "r0");
     for after in 0..=8 {
         let at = s.base() + after;
-        s.range(pb::RangeRequest { min_mod_revision: at, ..all() }).await?;
-        s.range(pb::RangeRequest { max_mod_revision: at, ..all() }).await?;
-        s.range(pb::RangeRequest { min_create_revision: at, limit: 1, ..all() }).await?;
-        s.range(pb::RangeRequest { max_create_revision: at, limit: 2, ..all() }).await?;
+        s.range(pb::RangeRequest {
+            min_mod_revision: at,
+            ..all()
+        })
+        .await?;
+        s.range(pb::RangeRequest {
+            max_mod_revision: at,
+            ..all()
+        })
+        .await?;
+        s.range(pb::RangeRequest {
+            min_create_revision: at,
+            limit: 1,
+            ..all()
+        })
+        .await?;
+        s.range(pb::RangeRequest {
+            max_create_revision: at,
+            limit: 2,
+            ..all()
+        })
+        .await?;
     }
     let (min_mod_revision, max_mod_revision) = (s.base() + 3, s.base() + 4);
-    s.range(pb::RangeRequest { min_mod_revision, max_mod_revision, ..all() }).await?;
+    s.range(pb::RangeRequest {
+        min_mod_revision,
+        max_mod_revision,
+        ..all()
+    })
+    .await?;
     Ok(())
 }
 
 async fn sorts(s: &mut Session) -> Result<()> {
     fill(s).await?;
-    for target in [SortTarget::Key, SortTarget::Version, SortTarget::Create, SortTarget::Mod, SortTarget::Value] {
+    for target in [
+        SortTarget::Key,
+        SortTarget::Version,
+        SortTarget::Create,
+        SortTarget::Mod,
+        SortTarget::Value,
+    ] {
         for order in [SortOrder::Ascend, SortOrder::Descend] {
             let request = pb::RangeRequest {
                 sort_target: target as i32,
@@ -149,24 +258,58 @@ async fn sorts(s: &mut Session) -> Result<()> {
 async fn sort_without_order(s: &mut Session) -> Result<()> {
     fill(s).await?;
     let sort_target = SortTarget::Value as i32;
-    s.range(pb::RangeRequest { sort_target, ..span("r/", "r0") }).await?;
-    s.range(pb::RangeRequest { sort_target, limit: 1, ..span("r/", "r0") }).await?;
+    s.range(pb::RangeRequest {
+        sort_target,
+        ..span("r/", "r0")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        sort_target,
+        limit: 1,
+        ..span("r/", "r0")
+    })
+    .await?;
     Ok(())
 }
 
 async fn unknown_sort(s: &mut Session) -> Result<()> {
-    s.range(pb::RangeRequest { sort_target: 5, ..span("r/", "r0") }).await?;
-    s.range(pb::RangeRequest { sort_order: 3, ..span("r/", "r0") }).await?;
-    s.range(pb::RangeRequest { sort_order: -1, ..span("r/", "r0") }).await?;
+    s.range(pb::RangeRequest {
+        sort_target: 5,
+        ..span("r/", "r0")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        sort_order: 3,
+        ..span("r/", "r0")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        sort_order: -1,
+        ..span("r/", "r0")
+    })
+    .await?;
     Ok(())
 }
 
 async fn serializable(s: &mut Session) -> Result<()> {
     fill(s).await?;
-    s.range(pb::RangeRequest { serializable: true, ..span("r/", "r0") }).await?;
+    s.range(pb::RangeRequest {
+        serializable: true,
+        ..span("r/", "r0")
+    })
+    .await?;
     let revision = s.base() + 100;
-    s.range(pb::RangeRequest { serializable: true, revision, ..get("r/a") }).await?;
-    s.range(pb::RangeRequest { serializable: true, ..get("") }).await?;
+    s.range(pb::RangeRequest {
+        serializable: true,
+        revision,
+        ..get("r/a")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        serializable: true,
+        ..get("")
+    })
+    .await?;
     Ok(())
 }
 
@@ -174,14 +317,33 @@ async fn keys_of_any_bytes(s: &mut Session) -> Result<()> {
     let keys: [&'static [u8]; 6] = [b"\0", b"\0\0", b"\0\x01", b"\x01", b"\xff", b"\xff\xff"];
     for key in keys {
         let value = key.into();
-        s.put(pb::PutRequest { key: key.into(), value, ..Default::default() }).await?;
+        s.put(pb::PutRequest {
+            key: key.into(),
+            value,
+            ..Default::default()
+        })
+        .await?;
     }
-    s.range(pb::RangeRequest { limit: 3, ..span("\0", "\0") }).await?;
+    s.range(pb::RangeRequest {
+        limit: 3,
+        ..span("\0", "\0")
+    })
+    .await?;
     s.range(span("\0", "\0\x01")).await?;
     s.range(span("\0\0", "\x02")).await?;
     let key: &'static [u8] = b"\xfe";
-    s.range(pb::RangeRequest { key: key.into(), range_end: "\0".into(), ..Default::default() }).await?;
+    s.range(pb::RangeRequest {
+        key: key.into(),
+        range_end: "\0".into(),
+        ..Default::default()
+    })
+    .await?;
     s.delete(delete("\0", "\x02")).await?;
-    s.delete(pb::DeleteRangeRequest { key: key.into(), range_end: "\0".into(), prev_kv: true }).await?;
+    s.delete(pb::DeleteRangeRequest {
+        key: key.into(),
+        range_end: "\0".into(),
+        prev_kv: true,
+    })
+    .await?;
     Ok(())
 }

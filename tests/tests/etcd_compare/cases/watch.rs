@@ -31,7 +31,14 @@ async fn from_the_past(s: &mut Session) -> Result<()> {
     s.delete(delete("fp", "")).await?;
     for after in 1..=3 {
         let start_revision = s.base() + after;
-        let mut watch = Watching::open(s, pb::WatchCreateRequest { start_revision, ..watch_of("fp", "") }).await?;
+        let mut watch = Watching::open(
+            s,
+            pb::WatchCreateRequest {
+                start_revision,
+                ..watch_of("fp", "")
+            },
+        )
+        .await?;
         watch.next(s).await?;
         watch.events(s, 4 - after as usize).await?;
     }
@@ -40,7 +47,14 @@ async fn from_the_past(s: &mut Session) -> Result<()> {
 
 async fn from_the_future(s: &mut Session) -> Result<()> {
     let start_revision = s.base() + 3;
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { start_revision, ..watch_of("ff", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            start_revision,
+            ..watch_of("ff", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     for value in ["1", "2", "3", "4"] {
         s.put(put("ff", value)).await?;
@@ -49,7 +63,14 @@ async fn from_the_future(s: &mut Session) -> Result<()> {
 }
 
 async fn negative_start(s: &mut Session) -> Result<()> {
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { start_revision: -1, ..watch_of("a", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            start_revision: -1,
+            ..watch_of("a", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     watch.create(watch_of("nst", "")).await?;
     watch.next(s).await?;
@@ -87,16 +108,33 @@ async fn ids(s: &mut Session) -> Result<()> {
     let mut watch = Watching::open(s, watch_of("id", "")).await?;
     watch.next(s).await?;
     for watch_id in [0, 5, 2, 0, 0, 0, i64::MAX, 0] {
-        watch.create(pb::WatchCreateRequest { watch_id, ..watch_of("id", "") }).await?;
+        watch
+            .create(pb::WatchCreateRequest {
+                watch_id,
+                ..watch_of("id", "")
+            })
+            .await?;
         watch.next(s).await?;
     }
     Ok(())
 }
 
 async fn duplicate_id(s: &mut Session) -> Result<()> {
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { watch_id: 7, ..watch_of("di", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            watch_id: 7,
+            ..watch_of("di", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
-    watch.create(pb::WatchCreateRequest { watch_id: 7, ..watch_of("dj", "") }).await?;
+    watch
+        .create(pb::WatchCreateRequest {
+            watch_id: 7,
+            ..watch_of("dj", "")
+        })
+        .await?;
     watch.next(s).await?;
     s.put(put("dj", "1")).await?;
     s.put(put("di", "1")).await?;
@@ -104,7 +142,14 @@ async fn duplicate_id(s: &mut Session) -> Result<()> {
 }
 
 async fn negative_id(s: &mut Session) -> Result<()> {
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { watch_id: -9, ..watch_of("ni", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            watch_id: -9,
+            ..watch_of("ni", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     s.put(put("ni", "1")).await?;
     watch.events(s, 1).await
@@ -129,11 +174,21 @@ async fn id_after_cancel(s: &mut Session) -> Result<()> {
     watch.next(s).await?;
     watch.create(watch_of("ic", "")).await?;
     watch.next(s).await?;
-    watch.create(pb::WatchCreateRequest { watch_id: 9, ..watch_of("ic", "") }).await?;
+    watch
+        .create(pb::WatchCreateRequest {
+            watch_id: 9,
+            ..watch_of("ic", "")
+        })
+        .await?;
     watch.next(s).await?;
     watch.cancel(9).await?;
     watch.next(s).await?;
-    watch.create(pb::WatchCreateRequest { watch_id: 9, ..watch_of("ic", "") }).await?;
+    watch
+        .create(pb::WatchCreateRequest {
+            watch_id: 9,
+            ..watch_of("ic", "")
+        })
+        .await?;
     watch.next(s).await?;
     s.put(put("ic", "1")).await?;
     let mut seen = vec![watch.response().await?, watch.response().await?];
@@ -155,13 +210,18 @@ async fn cancel_unknown(s: &mut Session) -> Result<()> {
 }
 
 async fn filtered(s: &mut Session, filters: Vec<i32>, end: &'static str) -> Result<()> {
-    let request = pb::WatchCreateRequest { filters, ..watch_of("fi/", "fi0") };
+    let request = pb::WatchCreateRequest {
+        filters,
+        ..watch_of("fi/", "fi0")
+    };
     let mut watch = Watching::open(s, request).await?;
     watch.next(s).await?;
     s.put(put("fi/1", "1")).await?;
     s.delete(delete("fi/1", "")).await?;
-    s.txn(then(vec![op::put("fi/2", "2"), op::delete("fi/1", "")])).await?;
-    s.txn(then(vec![op::put("fi/3", "2"), op::delete("fi/2", "")])).await?;
+    s.txn(then(vec![op::put("fi/2", "2"), op::delete("fi/1", "")]))
+        .await?;
+    s.txn(then(vec![op::put("fi/3", "2"), op::delete("fi/2", "")]))
+        .await?;
     if !end.is_empty() {
         return watch.events(s, if end == "puts" { 3 } else { 2 }).await;
     }
@@ -176,11 +236,23 @@ async fn filters(s: &mut Session) -> Result<()> {
 }
 
 async fn both_filters(s: &mut Session) -> Result<()> {
-    filtered(s, vec![FilterType::Noput as i32, FilterType::Nodelete as i32], "").await
+    filtered(
+        s,
+        vec![FilterType::Noput as i32, FilterType::Nodelete as i32],
+        "",
+    )
+    .await
 }
 
 async fn unknown_filter(s: &mut Session) -> Result<()> {
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { filters: vec![7], ..watch_of("uf", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            filters: vec![7],
+            ..watch_of("uf", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     s.put(put("uf", "1")).await?;
     watch.events(s, 1).await
@@ -188,7 +260,14 @@ async fn unknown_filter(s: &mut Session) -> Result<()> {
 
 async fn previous(s: &mut Session) -> Result<()> {
     s.put(put("pv", "0")).await?;
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { prev_kv: true, ..watch_of("pv", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            prev_kv: true,
+            ..watch_of("pv", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     s.put(put("pv", "1")).await?;
     s.delete(delete("pv", "")).await?;
@@ -203,7 +282,11 @@ async fn previous_in_history(s: &mut Session) -> Result<()> {
     s.delete(delete("ph", "")).await?;
     s.put(put("ph", "2")).await?;
     let start_revision = s.base() + 1;
-    let request = pb::WatchCreateRequest { prev_kv: true, start_revision, ..watch_of("ph", "") };
+    let request = pb::WatchCreateRequest {
+        prev_kv: true,
+        start_revision,
+        ..watch_of("ph", "")
+    };
     let mut watch = Watching::open(s, request).await?;
     watch.next(s).await?;
     watch.events(s, 4).await
@@ -212,9 +295,16 @@ async fn previous_in_history(s: &mut Session) -> Result<()> {
 async fn revisions_stay_whole(s: &mut Session) -> Result<()> {
     let mut watch = Watching::open(s, watch_of("rw/", "rw0")).await?;
     watch.next(s).await?;
-    s.txn(then(vec![op::put("rw/2", "1"), op::put("rw/1", "1"), op::put("rx", "1"), op::put("rw/3", "1")])).await?;
+    s.txn(then(vec![
+        op::put("rw/2", "1"),
+        op::put("rw/1", "1"),
+        op::put("rx", "1"),
+        op::put("rw/3", "1"),
+    ]))
+    .await?;
     watch.next(s).await?;
-    s.txn(then(vec![op::delete("rw/", "rw0"), op::put("rx", "2")])).await?;
+    s.txn(then(vec![op::delete("rw/", "rw0"), op::put("rx", "2")]))
+        .await?;
     watch.next(s).await?;
     Ok(())
 }
@@ -241,11 +331,19 @@ async fn many_on_one_stream(s: &mut Session) -> Result<()> {
 /// Three values of 600 KB in one revision are more than one request may hold.
 async fn fragments(s: &mut Session) -> Result<()> {
     let large = |key: &'static str| {
-        op::put_with(pb::PutRequest { key: key.into(), value: vec![b'x'; 480_000].into(), ..Default::default() })
+        op::put_with(pb::PutRequest {
+            key: key.into(),
+            value: vec![b'x'; 480_000].into(),
+            ..Default::default()
+        })
     };
     let request = || then(vec![large("fr/1"), large("fr/2"), large("fr/3")]);
     for fragment in [false, true] {
-        let request_watch = pb::WatchCreateRequest { fragment, prev_kv: true, ..watch_of("fr/", "fr0") };
+        let request_watch = pb::WatchCreateRequest {
+            fragment,
+            prev_kv: true,
+            ..watch_of("fr/", "fr0")
+        };
         let mut watch = Watching::open(s, request_watch).await?;
         watch.next(s).await?;
         s.kv().txn(request()).await?;
@@ -263,7 +361,14 @@ async fn fragments(s: &mut Session) -> Result<()> {
 }
 
 async fn fragment_of_one_event(s: &mut Session) -> Result<()> {
-    let mut watch = Watching::open(s, pb::WatchCreateRequest { fragment: true, ..watch_of("fo", "") }).await?;
+    let mut watch = Watching::open(
+        s,
+        pb::WatchCreateRequest {
+            fragment: true,
+            ..watch_of("fo", "")
+        },
+    )
+    .await?;
     watch.next(s).await?;
     s.put(put("fo", "1")).await?;
     watch.next(s).await?;
@@ -302,14 +407,24 @@ async fn no_events_for_nothing(s: &mut Session) -> Result<()> {
 }
 
 async fn lease_end(s: &mut Session) -> Result<()> {
-    let answer = s.lease().lease_grant(pb::LeaseGrantRequest { id: 7001, ttl: 600 }).await;
+    let answer = s
+        .lease()
+        .lease_grant(pb::LeaseGrantRequest { id: 7001, ttl: 600 })
+        .await;
     s.record("grant", answer)?;
     for key in ["le/3", "le/1", "le/2"] {
-        s.put(pb::PutRequest { lease: 7001, ..put(key, "1") }).await?;
+        s.put(pb::PutRequest {
+            lease: 7001,
+            ..put(key, "1")
+        })
+        .await?;
     }
     let mut watch = Watching::open(s, watch_of("le/", "le0")).await?;
     watch.next(s).await?;
-    let answer = s.lease().lease_revoke(pb::LeaseRevokeRequest { id: 7001 }).await;
+    let answer = s
+        .lease()
+        .lease_revoke(pb::LeaseRevokeRequest { id: 7001 })
+        .await;
     s.record("revoke", answer)?;
     watch.next(s).await?;
     Ok(())

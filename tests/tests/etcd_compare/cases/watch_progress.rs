@@ -45,7 +45,10 @@ async fn for_all_watchers(s: &mut Session) -> Result<()> {
 /// No answer while one watcher of the stream has not begun.
 async fn none_in_the_future(s: &mut Session) -> Result<()> {
     let start_revision = s.base() + 2;
-    let request = pb::WatchCreateRequest { start_revision, ..watch_of("nf", "") };
+    let request = pb::WatchCreateRequest {
+        start_revision,
+        ..watch_of("nf", "")
+    };
     let mut watch = Watching::open(s, request).await?;
     watch.next(s).await?;
     watch.ask_progress().await?;
