@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::cluster::{binary, free_port};
+use crate::command::{Output, run};
 use crate::wait::eventually;
 
 /// The release of etcd 3.5 that `scripts/setup-tests.sh` installs.
@@ -63,6 +64,73 @@ pub fn etcd_3_5(program: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// An etcdctl that talks to one store.
+pub struct Etcdctl {
+    program: PathBuf,
+    endpoint: String,
+}
+
+impl Etcdctl {
+    /// Debian's 3.4 and the installed 3.5, both with the URL that people type as endpoint.
+    pub fn all(store: &StoreProcess) -> Result<Vec<Self>> {
+        let endpoint = format!("http://127.0.0.1:{}", store.port());
+        let programs = [PathBuf::from("etcdctl"), etcd_3_5("etcdctl")?];
+        let ctl = |program| Self {
+            program,
+            endpoint: endpoint.clone(),
+        };
+        Ok(programs.map(ctl).into())
+    }
+
+    /// The same program for another endpoint.
+    pub fn at(&self, endpoint: impl Into<String>) -> Self {
+        Self {
+            program: self.program.clone(),
+            endpoint: endpoint.into(),
+        }
+    }
+
+    /// A command with these arguments, parted by spaces.
+    pub fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env("ETCDCTL_API", "3")
+            .env("ETCDCTL_ENDPOINTS", &self.endpoint)
+            .args(arguments.split_whitespace());
+        command
+    }
+
+    pub fn run(&self, arguments: &str, input: &str) -> Result<Output> {
+        run(&mut self.command(arguments), input)
+    }
+
+    /// What it says on success.
+    pub fn ok(&self, arguments: &str) -> Result<String> {
+        let said = self.run(arguments, "")?.ok();
+        said.with_context(|| format!("{} {arguments}", self.program.display()))
+    }
+
+    /// Runs it and compares what it says.
+    pub fn check(&self, arguments: &str, input: &str, expect: &str) -> Result<()> {
+        let said = self.run(arguments, input)?.ok();
+        let said = said.with_context(|| format!("{} {arguments}", self.program.display()))?;
+        anyhow::ensure!(
+            said == expect,
+            "etcdctl {arguments}: {said:?}, not {expect:?}"
+        );
+        Ok(())
+    }
+
+    /// Runs it and looks for the error that it must end with.
+    pub fn fail(&self, arguments: &str, expect: &str) -> Result<()> {
+        let output = self.run(arguments, "")?;
+        anyhow::ensure!(!output.success, "etcdctl {arguments} did not fail");
+        let said = output.stderr;
+        anyhow::ensure!(said.contains(expect), "etcdctl {arguments}: {said}");
+        Ok(())
+    }
 }
 
 /// One store with one member, on a free port, in a directory of its own; stopped and cleaned when dropped.
@@ -142,7 +210,9 @@ impl Drop for StoreProcess {
 }
 
 fn spawn(program: Program, directory: &Path, port: u16, flags: &[String]) -> Result<Child> {
-    let url = format!("http://127.0.0.1:{port}");
+    let tls = flags.iter().any(|flag| flag.starts_with("--cert-file"));
+    let scheme = if tls { "https" } else { "http" };
+    let url = format!("{scheme}://127.0.0.1:{port}");
     let mut command = program.command()?;
     command
         .arg(format!("--data-dir={}", directory.join("data").display()))

@@ -12,9 +12,11 @@ mod process;
 mod wait;
 
 pub use background::Background;
-pub use cluster::{Cluster, binary, clean_data, example_images, free_port, provide_images, repository};
+pub use cluster::{
+    Cluster, binary, clean_data, example_images, free_port, provide_images, repository,
+};
 pub use command::{Output, run};
-pub use etcd::{Program, StoreProcess, etcd_3_5};
+pub use etcd::{Etcdctl, Program, StoreProcess, etcd_3_5};
 pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};
 pub use process::Process;

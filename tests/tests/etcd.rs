@@ -1,97 +1,31 @@
 //! The store as etcd's own client meets it: etcdctl against `xebec store`, kill -9 included.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::{Output, binary, eventually, free_port, run};
+use tests::{Etcdctl, Program, StoreProcess, eventually};
 
-/// One store process; stopped when dropped.
+/// One store, and Debian's etcdctl for it.
 struct Store {
-    directory: tempfile::TempDir,
-    port: u16,
-    process: Child,
+    process: StoreProcess,
+    etcdctl: Etcdctl,
 }
 
 impl Store {
     fn start() -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let port = free_port()?;
-        let process = spawn(&directory.path().join("data"), port)?;
-        let store = Self {
-            directory,
-            port,
-            process,
-        };
-        store.wait_ready()?;
-        Ok(store)
-    }
-
-    fn wait_ready(&self) -> Result<()> {
-        eventually("the store answers", Duration::from_secs(20), || {
-            self.etcdctl("get ready", "")?.ok().map(drop)
-        })
-    }
-
-    fn kill_and_restart(&mut self) -> Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        self.process = spawn(&self.directory.path().join("data"), self.port)?;
-        self.wait_ready()
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new("etcdctl");
-        command
-            .env("ETCDCTL_API", "3")
-            .env("ETCDCTL_ENDPOINTS", format!("127.0.0.1:{}", self.port))
-            .args(arguments.split_whitespace());
-        command
-    }
-
-    fn etcdctl(&self, arguments: &str, input: &str) -> Result<Output> {
-        run(&mut self.command(arguments), input)
-    }
-
-    /// Runs etcdctl and compares what it says.
-    fn check(&self, arguments: &str, input: &str, expect: &str) -> Result<()> {
-        let said = self.etcdctl(arguments, input)?.ok();
-        let said = said.with_context(|| format!("etcdctl {arguments}"))?;
-        ensure!(
-            said == expect,
-            "etcdctl {arguments}: {said:?}, not {expect:?}"
-        );
-        Ok(())
-    }
-
-    fn fail(&self, arguments: &str, expect: &str) -> Result<()> {
-        let output = self.etcdctl(arguments, "")?;
-        ensure!(!output.success, "etcdctl {arguments} did not fail");
-        let said = output.stderr;
-        ensure!(said.contains(expect), "etcdctl {arguments}: {said}");
-        Ok(())
+        let process = StoreProcess::start(Program::Xebec, &[])?;
+        let etcdctl = Etcdctl::all(&process)?.swap_remove(0);
+        Ok(Self { process, etcdctl })
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+impl std::ops::Deref for Store {
+    type Target = Etcdctl;
 
-fn spawn(data: &Path, port: u16) -> Result<Child> {
-    let url = format!("http://127.0.0.1:{port}");
-    Command::new(binary()?)
-        .args(["store", "--log-level=warn"])
-        .arg(format!("--data-dir={}", data.display()))
-        .arg(format!("--listen-client-urls={url}"))
-        .arg(format!("--advertise-client-urls={url}"))
-        .stdin(Stdio::null())
-        .spawn()
-        .context("cannot start xebec store")
+    fn deref(&self) -> &Etcdctl {
+        &self.etcdctl
+    }
 }
 
 #[test]
@@ -131,7 +65,7 @@ fn watches_deliver_history_and_what_follows() -> Result<()> {
     let store = Store::start()?;
     store.check("put w 1", "", "OK\n")?;
     store.check("del w", "", "1\n")?;
-    let log = store.directory.path().join("watch");
+    let log = store.process.directory().join("watch");
     let mut watch = store
         .command("watch w --rev=1")
         .stdout(std::fs::File::create(&log)?)
@@ -152,16 +86,14 @@ fn watches_deliver_history_and_what_follows() -> Result<()> {
 #[test]
 fn leases_take_their_keys_with_them() -> Result<()> {
     let store = Store::start()?;
-    let granted = store.etcdctl("lease grant 2", "")?.ok()?;
+    let granted = store.ok("lease grant 2")?;
     let id = granted
         .split_whitespace()
         .nth(1)
         .context("lease ID granted")?
         .to_owned();
     store.check(&format!("put --lease={id} leased x"), "", "OK\n")?;
-    let left = store
-        .etcdctl(&format!("lease timetolive {id} --keys"), "")?
-        .ok()?;
+    let left = store.ok(&format!("lease timetolive {id} --keys"))?;
     ensure!(left.contains("attached keys([leased])"), "{left}");
     eventually("the lease ends", Duration::from_secs(20), || {
         store.check("get leased", "", "")
@@ -170,7 +102,7 @@ fn leases_take_their_keys_with_them() -> Result<()> {
         &format!("put --lease={id} late x"),
         "etcdserver: requested lease not found",
     )?;
-    let granted = store.etcdctl("lease grant 600", "")?.ok()?;
+    let granted = store.ok("lease grant 600")?;
     let id = granted
         .split_whitespace()
         .nth(1)
@@ -194,9 +126,9 @@ fn nothing_acknowledged_is_lost_by_kill() -> Result<()> {
         for number in 0..10 {
             store.check(&format!("put k{round}-{number} v"), "", "OK\n")?;
         }
-        store.kill_and_restart()?;
+        store.process.kill_and_restart()?;
     }
-    let keys = store.etcdctl("get --prefix --keys-only k", "")?.ok()?;
+    let keys = store.ok("get --prefix --keys-only k")?;
     ensure!(keys.split_whitespace().count() == 30, "{keys}");
     Ok(())
 }

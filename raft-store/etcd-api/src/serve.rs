@@ -20,8 +20,10 @@ use crate::authority::Mended;
 use crate::dispatch::Dispatch;
 use crate::front::Front;
 
-/// How long a client may take for its part of the TLS handshake, or for the head of a request.
+/// How long a client may take for its part of the TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
+/// How long an HTTP/1 connection may wait for the next request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// How long requests under way may still take after a shutdown.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// Idle connections are asked for a sign of life this often, as in etcd.
@@ -138,7 +140,7 @@ where
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_LIMIT);
+        .header_read_timeout(HEAD_LIMIT);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -10,6 +10,7 @@ mod locks;
 mod maintenance;
 mod range;
 mod txn;
+mod txn_compare;
 mod watch;
 mod watch_progress;
 mod writes;
@@ -24,6 +25,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         range::CASES,
         writes::CASES,
         txn::CASES,
+        txn_compare::CASES,
         watch::CASES,
         watch_progress::CASES,
         lease::CASES,

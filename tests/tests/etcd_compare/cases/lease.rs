@@ -4,12 +4,13 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use xebec_proto::etcdserverpb as pb;
 
-use super::{get, put};
+use super::{get, put, watch_of};
 use crate::session::Session;
+use crate::watching::Watching;
 
 crate::cases!("lease":
     chosen_id, short_times_are_raised, too_long, exists, negative_values, revoke_deletes_keys, revoke_unknown, time_to_live,
-    time_to_live_unknown, keep_alive, keep_alive_unknown, keep_alive_goes_on, list, grant_changes_no_revision,
+    time_to_live_unknown, keep_alive, keep_alive_unknown, keep_alive_goes_on, list, grant_changes_no_revision, expiry,
 );
 
 async fn grant(s: &mut Session, id: i64, ttl: i64) -> Result<()> {
@@ -202,4 +203,22 @@ async fn grant_changes_no_revision(s: &mut Session) -> Result<()> {
     revoke(s, 8100).await?;
     s.range(get("none")).await?;
     Ok(())
+}
+
+/// When nobody renews it, its keys go in one revision, in order.
+async fn expiry(s: &mut Session) -> Result<()> {
+    grant(s, 8110, 2).await?;
+    for key in ["ex/2", "ex/1"] {
+        s.put(pb::PutRequest {
+            lease: 8110,
+            ..put(key, "x")
+        })
+        .await?;
+    }
+    let mut watch = Watching::open(s, watch_of("ex/", "ex0")).await?;
+    watch.next(s).await?;
+    watch.next(s).await?;
+    left(s, 8110, true).await?;
+    renew(s, vec![8110]).await?;
+    revoke(s, 8110).await
 }
