@@ -97,7 +97,7 @@ impl Etcdctl {
         let mut command = Command::new(&self.program);
         command
             .env("ETCDCTL_API", "3")
-            .env("ETCDCTL_ENDPOINTS", &self.endpoint)
+            .args(["--endpoints", &self.endpoint])
             .args(arguments.split_whitespace());
         command
     }

@@ -70,8 +70,8 @@ fn keys() -> Result<()> {
         ctl.check("put b", "from input", "OK\n")?;
         ctl.check("get b", "", "b\nfrom input\n")?;
         ctl.check("get --from-key a --limit 1", "", "a\n1\n")?;
-        let counted = ctl.ok("get --prefix --count-only --write-out=fields a")?;
-        ensure!(counted.contains("\"Count\" : 1"), "{counted}");
+        let fields = ctl.ok("get --prefix a --write-out=fields")?;
+        ensure!(fields.contains("\"Count\" : 1"), "{fields}");
         ctl.check("put a 2 --prev-kv", "", "OK\na\n1\n")?;
         ctl.check("get a --rev 2 --consistency=s", "", "a\n1\n")?;
         ctl.check(
@@ -136,20 +136,31 @@ fn leases() -> Result<()> {
             kept == format!("lease {id} keepalived with TTL(600)\n"),
             "{kept}"
         );
-        let command = ctl.command(&format!("lease keep-alive {id}"));
+        let granted = ctl.ok("lease grant 6")?;
+        let short = granted
+            .split_whitespace()
+            .nth(1)
+            .context("an id")?
+            .to_owned();
+        let command = ctl.command(&format!("lease keep-alive {short}"));
         let keeps = Running::start(store, "keep-alive", command, "")?;
         keeps.until("it is renewed", |text| {
-            text.contains("keepalived with TTL(600)")
+            text.contains("keepalived with TTL(6)")
         })?;
         let left = ctl.ok(&format!("lease timetolive --keys {id}"))?;
         ensure!(left.contains("attached keys([leased])"), "{left}");
-        ctl.check("lease list", "", &format!("found 1 leases\n{id}\n"))?;
+        let listed = ctl.ok("lease list")?;
+        ensure!(
+            listed.starts_with("found 2 leases\n") && listed.contains(&id),
+            "{listed}"
+        );
         ctl.check(
             &format!("lease revoke {id}"),
             "",
             &format!("lease {id} revoked\n"),
         )?;
         ctl.check("get leased", "", "")?;
+        ctl.ok(&format!("lease revoke {short}"))?;
         keeps.until("it learns of the end", |text| {
             text.contains("expired or revoked")
         })?;

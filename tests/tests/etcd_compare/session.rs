@@ -185,6 +185,15 @@ impl Session {
         self.record("txn", answer)
     }
 
+    /// Waits until a change of members is behind: etcd leaves one unanswered that meets an earlier one under way.
+    pub async fn settle(&self) -> Result<()> {
+        let request = pb::PutRequest {
+            key: "settled".into(),
+            ..Default::default()
+        };
+        Ok(self.kv().put(request).await.map(drop)?)
+    }
+
     /// Compacts at a revision relative to the case's start.
     pub async fn compact(&mut self, relative: i64, physical: bool) -> Result<()> {
         let request = pb::CompactionRequest {

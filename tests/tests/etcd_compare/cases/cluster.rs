@@ -39,6 +39,7 @@ async fn bad_urls(s: &mut Session) -> Result<()> {
     ] {
         let answer = s.cluster().member_add(add(urls, true)).await;
         s.record("add", answer)?;
+        s.settle().await?;
     }
     Ok(())
 }
@@ -50,12 +51,14 @@ async fn unknown_members(s: &mut Session) -> Result<()> {
         .member_remove(pb::MemberRemoveRequest { id })
         .await;
     s.record("remove", answer)?;
+    s.settle().await?;
     let peer_ur_ls = vec!["http://127.0.0.1:1".to_owned()];
     let answer = s
         .cluster()
         .member_update(pb::MemberUpdateRequest { id, peer_ur_ls })
         .await;
     s.record("update", answer)?;
+    s.settle().await?;
     Ok(())
 }
 
@@ -75,6 +78,7 @@ async fn promote_a_voter(s: &mut Session) -> Result<()> {
         .member_promote(pb::MemberPromoteRequest { id })
         .await;
     s.record("promote", answer)?;
+    s.settle().await?;
     Ok(())
 }
 
@@ -86,6 +90,7 @@ async fn own_url(s: &mut Session) -> Result<()> {
     };
     let answer = s.cluster().member_add(request).await;
     s.record("add", answer)?;
+    s.settle().await?;
     Ok(())
 }
 
@@ -96,6 +101,7 @@ async fn remove_the_only_member(s: &mut Session) -> Result<()> {
         .member_remove(pb::MemberRemoveRequest { id })
         .await;
     s.record("remove", answer)?;
+    s.settle().await?;
     Ok(())
 }
 
@@ -107,6 +113,7 @@ async fn update_itself(s: &mut Session) -> Result<()> {
     };
     let answer = s.cluster().member_update(request).await;
     s.record("update", answer)?;
+    s.settle().await?;
     Ok(())
 }
 
@@ -116,6 +123,7 @@ async fn learners_come_and_go(s: &mut Session) -> Result<()> {
         .member_add(add(&["http://127.0.0.1:1"], true))
         .await;
     let added = s.record("add", answer)?.and_then(|answer| answer.member);
+    s.settle().await?;
     let Some(added) = added else { return Ok(()) };
     let answer = s
         .cluster()
@@ -127,12 +135,14 @@ async fn learners_come_and_go(s: &mut Session) -> Result<()> {
         .member_promote(pb::MemberPromoteRequest { id: added.id })
         .await;
     s.record("promote", answer)?;
+    s.settle().await?;
     for _ in 0..2 {
         let answer = s
             .cluster()
             .member_remove(pb::MemberRemoveRequest { id: added.id })
             .await;
         s.record("remove", answer)?;
+        s.settle().await?;
     }
     Ok(())
 }

@@ -354,13 +354,16 @@ async fn members(s: &mut Session) -> Result<()> {
         member["peerURLs"].is_array(),
         member["clientURLs"].is_array()
     ));
+    s.settle().await?;
     post(s, "/v3/cluster/member/remove", json!({"ID": "123"})).await?;
+    s.settle().await?;
     post(
         s,
         "/v3/cluster/member/update",
         json!({"ID": "123", "peerURLs": ["http://127.0.0.1:1"]}),
     )
     .await?;
+    s.settle().await?;
     post(
         s,
         "/v3/cluster/member/add",
