@@ -30,8 +30,6 @@ pub async fn run(args: StoreArgs) -> Result<()> {
         .unwrap_or_else(|| format!("{}.etcd", args.name).into());
     let mut config = raft_store::Config::new(data_dir);
     config.name = args.name.clone();
-    // Where etcd would be found by peers, too, if it is not told.
-    config.peer_urls = vec!["http://localhost:2380".to_owned()];
     config.client_urls = args.advertise_client_urls.clone();
     cluster::configure(&args.peers, &mut config)?;
     config.quota_backend_bytes = args.state.quota();

@@ -146,8 +146,12 @@ impl StoreProcess {
     /// Starts it with further flags and waits until it takes connections.
     pub fn start(program: Program, flags: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("xebec-store-").tempdir()?;
-        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let port = free_port()?;
+        let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        // A port of its own for peers, who will never come.
+        let (port, peer) = (free_port()?, format!("http://127.0.0.1:{}", free_port()?));
+        flags.push(format!("--listen-peer-urls={peer}"));
+        flags.push(format!("--initial-advertise-peer-urls={peer}"));
+        flags.push(format!("--initial-cluster=default={peer}"));
         let process = spawn(program, directory.path(), port, &flags)?;
         let store = Self {
             directory,
@@ -220,13 +224,7 @@ fn spawn(program: Program, directory: &Path, port: u16, flags: &[String]) -> Res
         .arg(format!("--advertise-client-urls={url}"))
         .args(flags);
     if program != Program::Xebec {
-        // A port of its own for peers, who will never come.
-        let peer = format!("http://127.0.0.1:{}", free_port()?);
-        command
-            .arg("--log-level=error")
-            .arg(format!("--listen-peer-urls={peer}"))
-            .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=default={peer}"));
+        command.arg("--log-level=error");
     }
     let log = File::options()
         .create(true)

@@ -63,7 +63,7 @@ async fn answers_are_those_of_etcd() -> Result<()> {
         println!("{}", case.name);
         // Some requests make an etcd panic, which then is a difference.
         stores.iter_mut().try_for_each(StoreProcess::revive)?;
-        let different = compare(&case, &stores).await?;
+        let different = compare(case, &stores).await?;
         for program in &PROGRAMS[1..] {
             let found = different.iter().find(|(found, _)| found == program);
             let listed = differences.take(case.name, program.name());

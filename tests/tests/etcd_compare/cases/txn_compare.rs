@@ -58,48 +58,15 @@ async fn compare_targets(s: &mut Session) -> Result<()> {
     .await?;
     for result in RESULTS {
         for by in [-1, 0, 1] {
-            holds(
-                s,
-                vec![compare(
-                    "c",
-                    CompareTarget::Version,
-                    result,
-                    TargetUnion::Version(2 + by),
-                )],
-            )
-            .await?;
-            let at = s.base() + 1 + by;
-            holds(
-                s,
-                vec![compare(
-                    "c",
-                    CompareTarget::Create,
-                    result,
-                    TargetUnion::CreateRevision(at),
-                )],
-            )
-            .await?;
-            let at = s.base() + 2 + by;
-            holds(
-                s,
-                vec![compare(
-                    "c",
-                    CompareTarget::Mod,
-                    result,
-                    TargetUnion::ModRevision(at),
-                )],
-            )
-            .await?;
-            holds(
-                s,
-                vec![compare(
-                    "c",
-                    CompareTarget::Lease,
-                    result,
-                    TargetUnion::Lease(lease + by),
-                )],
-            )
-            .await?;
+            let (created, modified) = (s.base() + 1 + by, s.base() + 2 + by);
+            for (target, to) in [
+                (CompareTarget::Version, TargetUnion::Version(2 + by)),
+                (CompareTarget::Create, TargetUnion::CreateRevision(created)),
+                (CompareTarget::Mod, TargetUnion::ModRevision(modified)),
+                (CompareTarget::Lease, TargetUnion::Lease(lease + by)),
+            ] {
+                holds(s, vec![compare("c", target, result, to)]).await?;
+            }
         }
         for value in ["l", "m", "mm", ""] {
             let to = TargetUnion::Value(value.into());
