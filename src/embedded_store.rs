@@ -120,10 +120,15 @@ fn error(error: store::Error) -> StoreError {
         Error::RequestTooLarge => StoreError::TooLarge(0),
         Error::NoSpace => StoreError::NoSpace,
         Error::OutcomeUnknown(why) => StoreError::Unknown(why),
+        error @ (Error::TimeoutLeaderFailed | Error::TimeoutConnectionLost) => {
+            StoreError::Unknown(error.to_string())
+        }
         error @ (Error::NoLeader
         | Error::LeaderChanged
         | Error::NotLeader { .. }
         | Error::Timeout
+        | Error::TimeoutApplied
+        | Error::MemberRemoved
         | Error::TooManyRequests
         | Error::Stopped) => StoreError::Unavailable(error.to_string()),
         error => StoreError::Internal(error.to_string()),

@@ -42,6 +42,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Batches of each member that the leader remembers having taken.
 pub const PROPOSALS_REMEMBERED: usize = 256;
+/// Largest message of one who has not said yet who it is, or is no member, bytes.
+pub const PEER_GREETING_BYTES: usize = 64 * 1024;
 /// Largest message between members, bytes.
 pub const PEER_FRAME_BYTES: usize = 64 * 1024 * 1024;
 /// Calls that may be under way on one connection between members.

@@ -274,3 +274,70 @@ async fn a_member_that_was_away_for_long_takes_over_the_whole_state() {
     cluster.check_equal().await;
     cluster.close().await;
 }
+
+/// A CA, and the TLS files of members that it vouches for.
+fn tls_files(dir: &std::path::Path) -> PeerTls {
+    let file = |name: &str, text: String| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path)
+    };
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ca = params.self_signed(&key).unwrap();
+    let issuer = rcgen::Issuer::new(params, key);
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    PeerTls {
+        cert_file: file("cert.pem", certificate.pem()),
+        key_file: file("key.pem", key.serialize_pem()),
+        trusted_ca_file: file("ca.pem", ca.pem()),
+        client_cert_auth: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_know_each_other_by_their_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    let tls = tls_files(dir.path());
+    let named = |at: usize| (format!("m{at}"), free_url().replace("http:", "https:"));
+    let members: Vec<(String, String)> = (0..3).map(named).collect();
+    let mut stores = Vec::new();
+    for (name, url) in &members {
+        let mut config = Config::new(dir.path().join(name));
+        config.name = name.clone();
+        config.peer_urls = vec![url.clone()];
+        config.listen_peer_urls = vec![url.clone()];
+        config.peer_tls = tls.clone();
+        config.bootstrap = Bootstrap::Static {
+            members: members.clone(),
+            token: "tls".to_owned(),
+        };
+        stores.push(open(&config).await);
+    }
+    for store in &stores {
+        within(store.ready()).await.unwrap();
+        put(store, "k", "x").await;
+    }
+    // Who shows no certificate is not even told who the members are.
+    let outsider = Tcp::new(PeerTls {
+        trusted_ca_file: tls.trusted_ca_file.clone(),
+        ..Default::default()
+    });
+    let mut config = Config::new(dir.path().join("outsider"));
+    config.peer_urls = vec![free_url()];
+    config.peer_network = Some(std::sync::Arc::new(outsider));
+    config.bootstrap = Bootstrap::Existing {
+        members: members.clone(),
+    };
+    let refused = within(Store::open(config)).await.unwrap_err().to_string();
+    assert!(
+        refused.starts_with("none of the cluster's members answered"),
+        "{refused}"
+    );
+    for store in stores {
+        within(store.shutdown()).await;
+    }
+}

@@ -70,7 +70,7 @@ impl Connection {
         greeting.write_to(&mut bytes);
         stream.write_all(&bytes).await?;
         stream.flush().await?;
-        let answer = Frame::read(&mut stream).await?;
+        let answer = Frame::read(&mut stream, limits::PEER_GREETING_BYTES).await?;
         let answer = answer.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
         let verdict: Result<(), Refusal> = serde_json::from_slice(&answer.body)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -183,7 +183,7 @@ async fn read_answers(
             }
         }
         asked = false;
-        let Some(frame) = Frame::read(&mut read).await? else {
+        let Some(frame) = Frame::read(&mut read, limits::PEER_FRAME_BYTES).await? else {
             return Ok(());
         };
         let Some(caller) = calls.take(frame.number) else {

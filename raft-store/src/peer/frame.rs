@@ -5,8 +5,6 @@ use std::io;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::limits;
-
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -81,8 +79,11 @@ impl Frame {
         out.extend_from_slice(&self.body);
     }
 
-    /// The next frame; none at the end of the stream.
-    pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Frame>> {
+    /// The next frame, whose body may have up to `limit` bytes; none at the end of the stream.
+    pub async fn read(
+        stream: &mut (impl AsyncRead + Unpin),
+        limit: usize,
+    ) -> io::Result<Option<Frame>> {
         let mut header = [0; HEADER];
         let first = stream.read(&mut header[..1]).await?;
         if first == 0 {
@@ -93,7 +94,7 @@ impl Frame {
         let len = word(0) as usize;
         let number = u64::from_le_bytes(header[9..17].try_into().expect("eight"));
         let malformed = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-        if len > limits::PEER_FRAME_BYTES {
+        if len > limit {
             return Err(malformed("a frame is larger than its limit"));
         }
         let mut body = vec![0; len];
@@ -129,14 +130,14 @@ mod tests {
         frame.write_to(&mut bytes);
         frame.write_to(&mut bytes);
         let mut reader = bytes.as_slice();
-        assert_eq!(Frame::read(&mut reader).await.unwrap().unwrap(), frame);
-        assert_eq!(Frame::read(&mut reader).await.unwrap().unwrap(), frame);
-        assert_eq!(Frame::read(&mut reader).await.unwrap(), None);
+        assert_eq!(Frame::read(&mut reader, 99).await.unwrap().unwrap(), frame);
+        assert_eq!(Frame::read(&mut reader, 99).await.unwrap().unwrap(), frame);
+        assert_eq!(Frame::read(&mut reader, 99).await.unwrap(), None);
         for at in 0..bytes.len() / 2 {
             let mut damaged = bytes[..bytes.len() / 2].to_vec();
             damaged[at] ^= 0x40;
             assert!(
-                Frame::read(&mut damaged.as_slice()).await.is_err(),
+                Frame::read(&mut damaged.as_slice(), 99).await.is_err(),
                 "byte {at}"
             );
         }

@@ -63,7 +63,8 @@ async fn converse(
     peers: &Peers,
     service: &dyn Service,
 ) -> io::Result<()> {
-    let greeting = tokio::time::timeout(GREETING_TIMEOUT, Frame::read(&mut stream)).await;
+    let greeting = Frame::read(&mut stream, limits::PEER_GREETING_BYTES);
+    let greeting = tokio::time::timeout(GREETING_TIMEOUT, greeting).await;
     let Some(greeting) = greeting.map_err(|_| io::ErrorKind::TimedOut)?? else {
         return Ok(());
     };
@@ -96,7 +97,11 @@ async fn answer_calls(
     let mut read = BufReader::with_capacity(limits::PEER_BUFFER_BYTES, read);
     let mut writing = std::pin::pin!(write_frames(write, frames));
     let mut calls = FuturesUnordered::new();
-    let mut next = Box::pin(read_one(&mut read));
+    let limit = match hello.is_stranger() {
+        true => limits::PEER_GREETING_BYTES,
+        false => limits::PEER_FRAME_BYTES,
+    };
+    let mut next = Box::pin(read_one(&mut read, limit));
     loop {
         tokio::select! {
             biased;
@@ -106,7 +111,7 @@ async fn answer_calls(
                 out.try_send(answer).map_err(|_| io::ErrorKind::TimedOut)?;
             }
             (reader, frame) = &mut next, if calls.len() < limits::PEER_CALLS / 2 => {
-                next.set(read_one(reader));
+                next.set(read_one(reader, limit));
                 match frame? {
                     None => return Ok(()),
                     Some(frame) => calls.push(answer(hello, frame, service)),
@@ -119,8 +124,8 @@ async fn answer_calls(
 type Reader = BufReader<tokio::io::ReadHalf<Box<dyn PeerStream>>>;
 
 /// Reads a frame; lent out and given back, so that it is never cut short half way.
-async fn read_one(reader: &mut Reader) -> (&mut Reader, io::Result<Option<Frame>>) {
-    let frame = Frame::read(reader).await;
+async fn read_one(reader: &mut Reader, limit: usize) -> (&mut Reader, io::Result<Option<Frame>>) {
+    let frame = Frame::read(reader, limit).await;
     (reader, frame)
 }
 

@@ -334,10 +334,14 @@ async fn take_lead(
             return Ok(());
         };
         sole_voter.store(members.len() == 1, Ordering::SeqCst);
-        return raft
-            .initialize(members)
-            .await
-            .map_err(|error| failed(error.to_string()));
+        let founded = raft.initialize(members).await;
+        // The other founders may have begun, and told this member, in the same moment.
+        return match founded {
+            Err(error) if !raft.is_initialized().await.unwrap_or(false) => {
+                Err(failed(error.to_string()))
+            }
+            _ => Ok(()),
+        };
     }
     let alone = raft.with_raft_state(move |state| {
         let mut voters = state.membership_state.effective().voter_ids();
