@@ -31,6 +31,9 @@ pub struct Identity {
     /// Chosen by chance when the directory is made: tells its data from other data under the same ids.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub incarnation: u64,
+    /// The member was added to a cluster that existed: it must never found one under these ids.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub joined: bool,
     /// The state lies in `state`, or in `state.N` once it was replaced N times.
     #[serde(default, skip_serializing_if = "is_zero")]
     state_generation: u64,
@@ -46,6 +49,7 @@ impl Identity {
             cluster_id,
             member_id,
             incarnation: rand::rng().random_range(1..u64::MAX),
+            joined: false,
             state_generation: 0,
             log_generation: 0,
         }
@@ -73,6 +77,19 @@ impl DataDir {
         expected_cluster_id: Option<u64>,
         new_identity: impl FnOnce() -> (u64, u64),
     ) -> Result<Self, OpenError> {
+        let founder = || {
+            let (cluster_id, member_id) = new_identity();
+            Identity::new(cluster_id, member_id)
+        };
+        Self::open_as(path, expected_cluster_id, founder)
+    }
+
+    /// Likewise, with all that an identity says.
+    pub fn open_as(
+        path: &Path,
+        expected_cluster_id: Option<u64>,
+        new_identity: impl FnOnce() -> Identity,
+    ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::DataDir {
             path: path.to_owned(),
             source,
@@ -97,8 +114,7 @@ impl DataDir {
         let identity = match read_identity(path)? {
             Some(identity) => identity,
             None => {
-                let (cluster_id, member_id) = new_identity();
-                let identity = Identity::new(cluster_id, member_id);
+                let identity = new_identity();
                 write_identity(path, &identity).map_err(failed)?;
                 identity
             }

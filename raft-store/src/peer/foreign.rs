@@ -11,10 +11,15 @@ use crate::raft::{Entry, Payload, TypeConfig, Vote, log_id};
 /// Reads foreign bytes as a stream of frames, and as a greeting and its answer.
 pub fn decode_foreign_frame(data: &[u8]) {
     let mut stream = data;
-    while let Ok(Some(frame)) = futures::executor::block_on(Frame::read(&mut stream)) {
+    while let Ok(Some(frame)) =
+        futures::executor::block_on(Frame::read(&mut stream, crate::limits::PEER_FRAME_BYTES))
+    {
         let mut out = Vec::new();
         frame.write_to(&mut out);
-        let again = futures::executor::block_on(Frame::read(&mut out.as_slice()));
+        let again = futures::executor::block_on(Frame::read(
+            &mut out.as_slice(),
+            crate::limits::PEER_FRAME_BYTES,
+        ));
         assert_eq!(again.expect("it was just written"), Some(frame));
     }
     let _: Result<Hello, _> = serde_json::from_slice(data);

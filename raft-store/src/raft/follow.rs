@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::state_machine::StateMachine;
 use super::types::TypeConfig;
-use crate::Leadership;
 use crate::peer::{Peers, Refusal};
+use crate::{Leadership, OpenError};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -25,14 +25,30 @@ pub struct Followed {
 }
 
 impl Followed {
-    pub fn set_members(&self, raft: &Raft, peers: &Peers) {
-        set_members(raft, peers, &self.removed);
+    /// Tells the peers who the members are, from the log: the metrics do not know it yet when Raft has just started.
+    pub async fn set_members(&self, raft: &Raft, peers: &Peers) -> Result<(), OpenError> {
+        let members = raft
+            .with_raft_state(|state| state.membership_state.effective().membership().clone())
+            .await
+            .map_err(|error| OpenError::Raft(error.to_string()))?;
+        let removed = self.removed.borrow().clone();
+        peers.set_members(&members, removed);
+        Ok(())
     }
 }
 
 fn set_members(raft: &Raft, peers: &Peers, removed: &watch::Receiver<BTreeSet<u64>>) {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();
+    if metrics
+        .membership_config
+        .membership()
+        .nodes()
+        .next()
+        .is_none()
+    {
+        return;
+    }
     let removed = removed.borrow().clone();
     if removed.contains(&peers.me.member) {
         peers.exclude(Refusal::Removed);

@@ -202,7 +202,7 @@ async fn start(
         peers.set_members(&founders.clone().into(), []);
     }
     take_lead(&raft, parts.me.member, parts.founders, &parts.sole_voter).await?;
-    parts.followed.set_members(&raft, &peers);
+    parts.followed.set_members(&raft, &peers).await?;
     let reconfigure = Arc::new(Reconfigure::new(parts.me.member, config.election_timeout));
     let service: Arc<dyn Service> = Arc::new(PeerService {
         raft: raft.clone(),

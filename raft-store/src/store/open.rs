@@ -17,7 +17,7 @@ use super::read_index::ReadIndex;
 use super::space::{DiskLooks, Space};
 use super::to_leader::ToLeader;
 use super::{Inner, Store, bootstrap, compaction};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Identity};
 use crate::engine::{Engine, Snapshot};
 use crate::log::LogStorage;
 use crate::mvcc::apply::Mvcc;
@@ -25,7 +25,7 @@ use crate::mvcc::engine::EngineError;
 use crate::peer::{Me, PeerNetwork, Tcp};
 use crate::raft::{Applied, Followed, Node, Outputs, Parts, StateMachine};
 use crate::watch::Hub;
-use crate::{Config, Leadership, Metrics, OpenError};
+use crate::{Bootstrap, Config, Leadership, Metrics, OpenError};
 
 pub async fn open(config: Config) -> Result<Store, OpenError> {
     let metrics = Metrics::default();
@@ -114,7 +114,10 @@ async fn parts(
     let (reads, waiters) = ReadIndex::new(sole_voter.clone(), leads.clone());
     Ok(Parts {
         me,
-        founders: bootstrap::founders(config, me.member, me.incarnation),
+        founders: match identity.joined {
+            true => None,
+            false => bootstrap::founders(config, me.member, me.incarnation),
+        },
         network,
         snapshots: data_dir.snapshots(),
         log_kept: log.purgeable(),
@@ -265,8 +268,12 @@ async fn open_data_dir(
     } else {
         Some(bootstrap::identity(config, network).await?)
     };
-    DataDir::open(path, config.expected_cluster_id, move || {
-        new.expect("a directory without an identity was given one")
+    let joined = matches!(config.bootstrap, Bootstrap::Existing { .. });
+    DataDir::open_as(path, config.expected_cluster_id, move || {
+        let (cluster, member) = new.expect("a directory without an identity was given one");
+        let mut identity = Identity::new(cluster, member);
+        identity.joined = joined;
+        identity
     })
 }
 
