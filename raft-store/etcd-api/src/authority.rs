@@ -208,15 +208,9 @@ fn is_url(huffman: bool, value: &[u8]) -> bool {
     const PLAIN: [&[u8]; 3] = [b"http://", b"https://", b"#"];
     /// The same in HPACK's Huffman code: the bits, left-aligned, and how many they are.
     const CODED: [(u64, u32); 3] = [
-        (
-            0b100111_01001_01001_101011_1011100_011000_011000 << (64 - 41),
-            41,
-        ),
-        (
-            0b100111_01001_01001_101011_01000_1011100_011000_011000 << (64 - 46),
-            46,
-        ),
-        (0b1111_1111_1010 << (64 - 12), 12),
+        (0x9d29_aee3_0c00_0000, 41),
+        (0x9d29_ad17_1860_0000, 46),
+        (0xffa0_0000_0000_0000, 12),
     ];
     if !huffman {
         return PLAIN.iter().any(|prefix| value.starts_with(prefix));
