@@ -22,6 +22,8 @@ pub const MAX_ENTRIES_IN_FLIGHT: usize = 2;
 /// Commands that may wait for a place in an entry; beyond it callers get `TooManyRequests`.
 pub const MAX_QUEUED_COMMANDS: usize = 20_000;
 
+/// Commands up to which the only voter writes its log without a change of thread.
+pub const LOG_COMMANDS_FLUSHED_HERE: usize = 32;
 /// Size of one preallocated log segment, bytes.
 pub const LOG_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// Decoded log entries kept in memory for apply and replication, bytes.

@@ -1,4 +1,7 @@
-//! The one thread that writes the log: takes all that is queued, writes it once, syncs once, tells all who wait.
+//! The one writer of the log: takes all that is queued, writes it once, syncs once, tells all who wait.
+//!
+//! It has a thread of its own. Whoever queues little and could do nothing else meanwhile may do its work instead
+//! ([`Shared::flush_here`]): that spares two changes of thread, most of what a lone write waits for beside the disk.
 //!
 //! A write or sync that fails ends the process: after a failed `fsync` nobody knows what is on disk, so it is never
 //! tried again.
@@ -22,7 +25,7 @@ use crate::raft::{LogId, TypeConfig};
 
 /// Records that wait to be written, in order.
 #[derive(Default)]
-struct Queue {
+pub struct Queue {
     bytes: Vec<u8>,
     records: Vec<Queued>,
     waiters: Vec<Waiter>,
@@ -65,6 +68,8 @@ pub struct Shared {
     pub state: Mutex<State>,
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Taken before the queue is: batches are written in the order in which they were queued.
+    writer: Mutex<Option<Flusher>>,
     member: u64,
     /// Told when enough segments have piled up that the state should be flushed and the log purged.
     checkpoint_due: Arc<tokio::sync::Notify>,
@@ -82,6 +87,7 @@ impl Shared {
             state: Mutex::new(state),
             queue: Mutex::default(),
             wake: Condvar::new(),
+            writer: Mutex::new(None),
             member,
             checkpoint_due,
             metrics,
@@ -90,6 +96,15 @@ impl Shared {
 
     /// Queues records, and a waiter for them all. Without one they are written with the next that has.
     pub fn enqueue(&self, records: impl Iterator<Item = Record>, waiter: Option<Waiter>) {
+        self.queue(records, waiter, false);
+    }
+
+    /// As [`Self::enqueue`], for a caller that goes on with [`Self::flush_here`] or [`Self::wake`].
+    pub fn enqueue_here(&self, records: impl Iterator<Item = Record>, waiter: Waiter) {
+        self.queue(records, Some(waiter), true);
+    }
+
+    fn queue(&self, records: impl Iterator<Item = Record>, waiter: Option<Waiter>, here: bool) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
         // The state changes under the queue's lock, so that both see one order.
@@ -126,8 +141,27 @@ impl Shared {
         if let Some(waiter) = waiter {
             queue.waiters.push(waiter);
             queue.due = true;
-            self.wake.notify_one();
+            if !here {
+                self.wake.notify_one();
+            }
         }
+    }
+
+    /// Writes what is queued on the calling thread, unless the flusher is at work: then it goes on with that.
+    pub fn flush_here(&self) {
+        match self.writer.try_lock() {
+            Some(mut writer) => match &mut *writer {
+                Some(flusher) => flusher.flush_queued(self),
+                // Its thread has only just started.
+                None => self.wake(),
+            },
+            None => self.wake(),
+        }
+    }
+
+    /// Tells the flusher that something is queued.
+    pub fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Lets the flusher finish what is queued and end.
@@ -137,46 +171,67 @@ impl Shared {
     }
 }
 
-/// The flusher's own state.
+/// The writer's own state.
 pub struct Flusher {
-    pub shared: Arc<Shared>,
     pub directory: Directory,
     pub active: Option<(Segment, u64)>,
     pub next_number: u64,
     /// Segments on disk, ascending.
     pub segments: Vec<u64>,
+    /// What is being written; its room is used again.
+    pub batch: Queue,
+}
+
+/// The flusher's thread: runs until told to stop.
+pub fn run(shared: &Shared, flusher: Flusher) {
+    *shared.writer.lock() = Some(flusher);
+    loop {
+        let stopping = {
+            let mut queue = shared.queue.lock();
+            while !queue.due && !queue.stopping {
+                shared.wake.wait(&mut queue);
+            }
+            queue.stopping
+        };
+        let mut writer = shared.writer.lock();
+        let flusher = writer.as_mut().expect("put there above");
+        flusher.flush_queued(shared);
+        if stopping {
+            // What was queued before was written; nobody queues any more.
+            *writer = None;
+            return;
+        }
+    }
 }
 
 impl Flusher {
-    /// Runs until told to stop.
-    pub fn run(mut self) {
-        let mut batch = Queue::default();
-        loop {
-            {
-                let mut queue = self.shared.queue.lock();
-                while !queue.due && !queue.stopping {
-                    self.shared.wake.wait(&mut queue);
-                }
-                if !queue.due && queue.bytes.is_empty() {
-                    return;
-                }
-                std::mem::swap(&mut *queue, &mut batch);
-                queue.stopping = batch.stopping;
+    /// Writes what is queued now, and tells those who wait for it.
+    fn flush_queued(&mut self, shared: &Shared) {
+        let mut batch = std::mem::take(&mut self.batch);
+        {
+            let mut queue = shared.queue.lock();
+            if queue.bytes.is_empty() {
+                self.batch = batch;
+                return;
             }
-            if let Err(error) = self.flush(&mut batch) {
-                end_process("writing the Raft log", &error);
-            }
-            batch.waiters.drain(..).for_each(Waiter::complete);
-            batch.records.clear();
-            batch.bytes.clear();
-            batch.bytes.shrink_to(2 * limits::MAX_BYTES_PER_ENTRY);
-            batch.due = false;
+            std::mem::swap(&mut *queue, &mut batch);
+            queue.stopping = batch.stopping;
         }
+        if let Err(error) = self.flush(shared, &mut batch) {
+            end_process("writing the Raft log", &error);
+        }
+        batch.waiters.drain(..).for_each(Waiter::complete);
+        batch.records.clear();
+        batch.bytes.clear();
+        batch.bytes.shrink_to(2 * limits::MAX_BYTES_PER_ENTRY);
+        batch.due = false;
+        batch.stopping = false;
+        self.batch = batch;
     }
 
-    fn flush(&mut self, batch: &mut Queue) -> io::Result<()> {
+    fn flush(&mut self, shared: &Shared, batch: &mut Queue) -> io::Result<()> {
         let len = batch.bytes.len() as u64;
-        let (segment, offset) = self.room_for(len)?;
+        let (segment, offset) = self.room_for(shared, len)?;
         let mut at = 0;
         for queued in &batch.records {
             at += seal(
@@ -189,17 +244,23 @@ impl Flusher {
         let started = Instant::now();
         crate::fault::before_log_sync()?;
         segment.file.sync_data()?;
-        self.shared
+        shared
             .metrics
             .fsync_seconds
             .observe(started.elapsed().as_secs_f64());
         let number = segment.number;
         self.active = Some((segment, offset + len));
-        self.note_written(batch, number, offset)
+        self.note_written(shared, batch, number, offset)
     }
 
-    fn note_written(&mut self, batch: &Queue, segment: u64, offset: u64) -> io::Result<()> {
-        let mut state = self.shared.state.lock();
+    fn note_written(
+        &mut self,
+        shared: &Shared,
+        batch: &Queue,
+        segment: u64,
+        offset: u64,
+    ) -> io::Result<()> {
+        let mut state = shared.state.lock();
         let mut at = offset;
         let mut purged = false;
         for queued in &batch.records {
@@ -239,7 +300,7 @@ impl Flusher {
     }
 
     /// The active segment with `len` bytes of room behind its end, or the next one.
-    fn room_for(&mut self, len: u64) -> io::Result<(Segment, u64)> {
+    fn room_for(&mut self, shared: &Shared, len: u64) -> io::Result<(Segment, u64)> {
         let mut closing = Vec::new();
         let closing_len = Record::Closed.encode(&mut closing) as u64;
         if let Some((segment, end)) = self.active.take() {
@@ -251,20 +312,20 @@ impl Flusher {
             segment.file.write_all_at(&closing, end)?;
             segment.file.sync_data()?;
         }
-        self.open_next(len + closing_len)
+        self.open_next(shared, len + closing_len)
     }
 
     /// Makes the next segment; it begins with all that the segments before it may take away with them.
-    fn open_next(&mut self, len: u64) -> io::Result<(Segment, u64)> {
+    fn open_next(&mut self, shared: &Shared, len: u64) -> io::Result<(Segment, u64)> {
         let mut preamble = Vec::new();
         let mut lens = vec![
             Record::Opened {
-                member: self.shared.member,
+                member: shared.member,
             }
             .encode(&mut preamble),
         ];
         {
-            let state = self.shared.state.lock();
+            let state = shared.state.lock();
             lens.extend(
                 state
                     .vote
@@ -288,7 +349,7 @@ impl Flusher {
         self.next_number += 1;
         self.segments.push(segment.number);
         if self.segments.len() > limits::LOG_SEGMENTS_PER_CHECKPOINT {
-            self.shared.checkpoint_due.notify_one();
+            shared.checkpoint_due.notify_one();
         }
         Ok((segment, preamble.len() as u64))
     }

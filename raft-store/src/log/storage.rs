@@ -14,7 +14,7 @@ use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::{Notify, oneshot};
 
-use super::flusher::{Flusher, Shared, Waiter};
+use super::flusher::{self, Flusher, Queue, Shared, Waiter};
 use super::record::{Framed, Record};
 use super::recover::recover;
 use super::segment::Directory;
@@ -53,15 +53,18 @@ impl LogStorage {
         }
         let shared = Arc::new(Shared::new(found.state, member, metrics, checkpoint_due));
         let flusher = Flusher {
-            shared: shared.clone(),
             directory: directory.clone(),
             active: found.active,
             next_number: found.next_number,
             segments: found.segments,
+            batch: Queue::default(),
         };
         let thread = std::thread::Builder::new()
             .name("log-flusher".to_owned())
-            .spawn(|| flusher.run());
+            .spawn({
+                let shared = shared.clone();
+                move || flusher::run(&shared, flusher)
+            });
         let thread = Some(thread.map_err(OpenError::Log)?);
         Ok(Self {
             shared,
@@ -266,8 +269,23 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
                 sole_voter.store(membership.voter_ids().count() == 1, Ordering::SeqCst);
             }
         });
-        self.shared
-            .enqueue(records.map(Record::Entry), Some(Waiter::Append(callback)));
+        let mut commands = 0;
+        let records = records.map(|entry| {
+            if let Payload::Normal(proposal) = &entry.payload {
+                commands += proposal.batch().commands.len();
+            }
+            Record::Entry(entry)
+        });
+        let waiter = Waiter::Append(callback);
+        // Nobody but the disk can answer before the only voter goes on: it may as well write by itself. Large batches
+        // go to the flusher, so that the next is made ready meanwhile.
+        self.shared.enqueue_here(records, waiter);
+        let alone = self.sole_voter.load(Ordering::SeqCst);
+        if alone && commands <= limits::LOG_COMMANDS_FLUSHED_HERE {
+            self.shared.flush_here();
+        } else {
+            self.shared.wake();
+        }
         Ok(())
     }
 
