@@ -6,6 +6,7 @@ mod cpu;
 mod kubeconfig;
 mod measure;
 mod schedule;
+mod store;
 mod watch;
 
 use clap::Subcommand;
@@ -14,10 +15,14 @@ use clap::Subcommand;
 pub enum Bench {
     /// Any Kubernetes API server: create, get, update, patch, list, watch fan-out, delete, schedule.
     Api(api::ApiArgs),
+    /// Any servers of etcd's v3 API, one beside the other: puts, gets, ranges, transactions, watches, churn.
+    Store(store::StoreArgs),
 }
 
 pub async fn run(bench: Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Api(args) => api::run(args).await,
+        // One thread of its own: the load generator shall leave the machine to the servers.
+        Bench::Store(args) => tokio::task::spawn_blocking(|| store::run(args)).await?,
     }
 }
