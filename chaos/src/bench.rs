@@ -6,7 +6,7 @@ mod cpu;
 mod kubeconfig;
 mod measure;
 mod schedule;
-mod store;
+pub mod store;
 mod watch;
 
 use clap::Subcommand;

@@ -1,6 +1,7 @@
 //! The `chaos` command: benchmarks (and later faults and checkers) against real processes through public APIs.
 
 mod bench;
+mod slow_disk;
 
 use clap::{Parser, Subcommand};
 
@@ -17,6 +18,8 @@ enum Command {
     /// Measure a running server; prints rates, latencies and the server's CPU time per operation.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Slow every member's fsync down under load; fails if the store does not bear it.
+    SlowDisk(slow_disk::SlowDiskArgs),
 }
 
 #[tokio::main]
@@ -25,5 +28,6 @@ async fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Cli::parse().command {
         Command::Bench(bench) => bench::run(bench).await,
+        Command::SlowDisk(args) => tokio::task::spawn_blocking(|| slow_disk::run(args)).await?,
     }
 }

@@ -20,9 +20,11 @@ use tokio::time::{Instant, sleep};
 
 use super::cpu;
 use cases::{CASES, Case, Kind};
+pub use client::Client;
 use load::Pace;
 use report::{Figures, Footprint};
-use server::{Peer, Server, Start};
+use server::Peer;
+pub use server::{Server, Start};
 
 /// How much of the first server's highest rate the open loop asks for.
 const OPEN_LOOP_SHARE: f64 = 0.8;
@@ -100,7 +102,7 @@ async fn servers(args: &StoreArgs) -> Result<Vec<Server>> {
     for (number, start) in (0..).zip(&args.start) {
         servers.push(
             start
-                .start(&args.data_dir, number, args.members, &args.flag)
+                .start(&args.data_dir, number, args.members, &args.flag, &[])
                 .await?,
         );
     }

@@ -92,6 +92,7 @@ impl Start {
         number: u16,
         members: u16,
         extra: &[String],
+        environment: &[(&str, PathBuf)],
     ) -> Result<Server> {
         let port = |member: u16, of: u16| FIRST_PORT + number * 20 + member * 2 + of;
         let url = |member, of| format!("http://127.0.0.1:{}", port(member, of));
@@ -128,6 +129,7 @@ impl Start {
             }
             let child = command
                 .args(extra)
+                .envs(environment.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
                 .stderr(log)
