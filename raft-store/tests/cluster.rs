@@ -225,7 +225,9 @@ async fn data_that_was_wiped_does_not_come_back_under_its_old_id() {
     let mut cluster = Cluster::found(3).await;
     put(cluster.member(0), "k", "x").await;
     cluster.abort(2).await;
-    std::fs::remove_dir_all(&cluster.configs[2].data_dir).unwrap();
+    // Moved away and not removed: what was aborted may still be closing its files.
+    let data_dir = &cluster.configs[2].data_dir;
+    std::fs::rename(data_dir, data_dir.with_extension("old")).unwrap();
     let refused = within(Store::open(cluster.configs[2].clone())).await;
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("has already been bootstrapped"), "{error}");
