@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use etcd_api::{Front, Options, TlsFiles};
+use etcd_api::{Front, Options, ServeError, TlsFiles};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StoreArgs;
@@ -15,64 +16,22 @@ use crate::process::{StopSignals, notify_ready, notify_stopping};
 
 pub async fn run(args: StoreArgs) -> Result<()> {
     logging::init(&args.log)?;
-    let parse = |urls: &[String], metrics_only: bool| {
-        let listeners = urls.iter().map(|url| Listener::parse(url));
-        let listeners = listeners.map(move |listener| Ok((listener?, metrics_only)));
-        listeners.collect::<Result<Vec<_>>>()
-    };
-    let mut listeners = parse(&args.listen_client_urls, false)?;
-    listeners.extend(parse(&args.listen_metrics_urls, true)?);
+    let listeners = listeners(&args)?;
     let tls = tls(&args)?;
     let mut signals = StopSignals::install()?;
-    let data_dir = args
-        .data_dir
-        .clone()
-        .unwrap_or_else(|| format!("{}.etcd", args.name).into());
-    let mut config = raft_store::Config::new(data_dir);
-    config.name = args.name.clone();
-    config.client_urls = args.advertise_client_urls.clone();
-    cluster::configure(&args.peers, &mut config)?;
-    config.quota_backend_bytes = args.state.quota();
     let auto_compaction = args.state.auto_compaction()?;
+    let (config, options) = configure(&args)?;
     if args.state.force_new_cluster {
         let path = config.data_dir.clone();
         tokio::task::spawn_blocking(move || raft_store::force_new_cluster(&path)).await??;
     }
-    config.max_request_bytes = args.max_request_bytes;
-    config.max_txn_ops = args.max_txn_ops;
-    let options = Options {
-        max_request_bytes: args.max_request_bytes,
-        max_concurrent_streams: args.max_concurrent_streams,
-        election_timeout: config.election_timeout,
-        quota_bytes: i64::try_from(config.quota_backend_bytes).unwrap_or(i64::MAX),
-        ..Options::default()
-    };
     let store = raft_store::Store::open(config).await?;
     if let Some(policy) = auto_compaction {
         tokio::spawn(store.clone().auto_compact(policy));
     }
     let shutdown = CancellationToken::new();
     let front = Front::new(store.clone(), options, shutdown.clone());
-    let mut servers = tokio::task::JoinSet::new();
-    for (listener, metrics_only) in listeners {
-        let tls = match listener.tls {
-            true => Some(
-                tls.clone()
-                    .context("an https URL needs --cert-file and --key-file")?,
-            ),
-            false => None,
-        };
-        let (address, front) = (listener.address, front.clone());
-        let bound = tokio::net::TcpListener::bind(address).await;
-        let bound = bound.with_context(|| format!("cannot listen on {address}"))?;
-        tracing::info!(%address, tls = listener.tls, metrics_only, "serving etcd's v3 API");
-        servers.spawn(async move {
-            match metrics_only {
-                true => front.serve_metrics(bound, tls).await,
-                false => front.serve(bound, tls).await,
-            }
-        });
-    }
+    let mut servers = serve(&front, listeners, tls).await?;
     let ready = async {
         // As etcd: a member is ready once it has found its cluster, and the cluster a leader.
         if store.ready().await.is_ok() {
@@ -102,6 +61,67 @@ pub async fn run(args: StoreArgs) -> Result<()> {
         },
         () = signals.received() => bail!("stopped at once by a second signal"),
     }
+}
+
+/// What the flags say of the member and of its API.
+fn configure(args: &StoreArgs) -> Result<(raft_store::Config, Options)> {
+    let data_dir = args
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| format!("{}.etcd", args.name).into());
+    let mut config = raft_store::Config::new(data_dir);
+    config.name = args.name.clone();
+    config.client_urls = args.advertise_client_urls.clone();
+    cluster::configure(&args.peers, &mut config)?;
+    config.quota_backend_bytes = args.state.quota();
+    config.max_request_bytes = args.max_request_bytes;
+    config.max_txn_ops = args.max_txn_ops;
+    let options = Options {
+        max_request_bytes: args.max_request_bytes,
+        max_concurrent_streams: args.max_concurrent_streams,
+        election_timeout: config.election_timeout,
+        quota_bytes: i64::try_from(config.quota_backend_bytes).unwrap_or(i64::MAX),
+        ..Options::default()
+    };
+    Ok((config, options))
+}
+
+/// Where clients are served, then where only metrics and health are.
+fn listeners(args: &StoreArgs) -> Result<Vec<(Listener, bool)>> {
+    let clients = args.listen_client_urls.iter().map(|url| (url, false));
+    let metrics = args.listen_metrics_urls.iter().map(|url| (url, true));
+    clients
+        .chain(metrics)
+        .map(|(url, metrics_only)| Ok((Listener::parse(url)?, metrics_only)))
+        .collect()
+}
+
+async fn serve(
+    front: &Front,
+    listeners: Vec<(Listener, bool)>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Result<JoinSet<Result<(), ServeError>>> {
+    let mut servers = JoinSet::new();
+    for (listener, metrics_only) in listeners {
+        let tls = match listener.tls {
+            true => Some(
+                tls.clone()
+                    .context("an https URL needs --cert-file and --key-file")?,
+            ),
+            false => None,
+        };
+        let (address, front) = (listener.address, front.clone());
+        let bound = tokio::net::TcpListener::bind(address).await;
+        let bound = bound.with_context(|| format!("cannot listen on {address}"))?;
+        tracing::info!(%address, tls = listener.tls, metrics_only, "serving etcd's v3 API");
+        servers.spawn(async move {
+            match metrics_only {
+                true => front.serve_metrics(bound, tls).await,
+                false => front.serve(bound, tls).await,
+            }
+        });
+    }
+    Ok(servers)
 }
 
 /// One of the URLs to listen on.
