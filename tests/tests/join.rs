@@ -180,7 +180,9 @@ fn across_nodes(kubectl: &Kubectl) -> Result<()> {
         eventually("both nodes answer", PATIENCE, || {
             let mut answers = String::new();
             for _ in 0..10 {
-                answers += &kubectl.run(&format!("exec {pod} -- wget -T 5 -q -O - http://web"))?;
+                answers += &kubectl.run(&format!(
+                    "exec {pod} -- wget -T 5 -q -O - http://web.default.svc.cluster.local"
+                ))?;
             }
             contains(&answers, "on master-1")?;
             contains(&answers, "on worker-1")

@@ -135,7 +135,15 @@ const TABLE: &[(&str, &str, Strategy)] = &[
         "customresourcedefinitions",
         CONDITIONAL,
     ),
-    ("apiregistration.k8s.io", "apiservices", CONDITIONAL),
+    (
+        "apiregistration.k8s.io",
+        "apiservices",
+        // That of the core group ends with a dot: `v1.`
+        Strategy {
+            names: NameFormat::PathSegment,
+            ..CONDITIONAL
+        },
+    ),
     ("batch", "jobs", ORPHANS),
     (
         "coordination.k8s.io",
