@@ -33,9 +33,18 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     let leadership = leadership(&store);
     let datastore = Arc::new(EmbeddedStore::new(store.clone()));
     let config = control_plane_config(&args, &identified);
-    let control_plane = ControlPlane::start(config, datastore, leadership).await?;
+    let control_plane = match ControlPlane::start(config, datastore, leadership).await {
+        Ok(control_plane) => control_plane,
+        Err(error) => return Err(abandoned(&store, error.into()).await),
+    };
     let shutdown = CancellationToken::new();
-    let mut agent = start_agent(&args, &identified, &control_plane, &shutdown)?;
+    let mut agent = match start_agent(&args, &identified, &control_plane, &shutdown) {
+        Ok(agent) => agent,
+        Err(error) => {
+            control_plane.shutdown().await;
+            return Err(abandoned(&store, error).await);
+        }
+    };
     notify_ready();
     tracing::info!(kubeconfig = %control_plane.kubeconfig().display(), "xebec server is ready");
 
@@ -57,6 +66,12 @@ pub async fn run(args: ServerArgs) -> Result<()> {
         () = stop => outcome,
         () = signals.received() => bail!("stopped at once by a second signal"),
     }
+}
+
+/// Closes the store before a start that failed ends the process: its threads must not outlive it.
+async fn abandoned(store: &raft_store::Store, error: anyhow::Error) -> anyhow::Error {
+    store.shutdown().await;
+    error
 }
 
 fn identify(args: &ServerArgs) -> Result<Identified> {

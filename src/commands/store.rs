@@ -31,7 +31,14 @@ pub async fn run(args: StoreArgs) -> Result<()> {
     }
     let shutdown = CancellationToken::new();
     let front = Front::new(store.clone(), options, shutdown.clone());
-    let mut servers = serve(&front, listeners, tls).await?;
+    let mut servers = match serve(&front, listeners, tls).await {
+        Ok(servers) => servers,
+        Err(error) => {
+            // Its threads must not outlive the process.
+            store.shutdown().await;
+            return Err(error);
+        }
+    };
     let ready = async {
         // As etcd: a member is ready once it has found its cluster, and the cluster a leader.
         if store.ready().await.is_ok() {

@@ -134,8 +134,10 @@ fn time_left(expires: Option<&str>, now: Timestamp) -> String {
     let Ok(expires) = expires.parse::<Timestamp>() else {
         return "<invalid>".to_owned();
     };
+    if expires <= now {
+        return "<expired>".to_owned();
+    }
     match expires.duration_since(now).as_secs() {
-        ..=0 => "<expired>".to_owned(),
         seconds @ ..60 => format!("{seconds}s"),
         seconds @ ..3600 => format!("{}m", seconds / 60),
         seconds => format!("{}h", seconds / 3600),
@@ -184,6 +186,7 @@ mod tests {
         assert_eq!(time_left(None, now), "<forever>");
         assert_eq!(time_left(Some("1970-01-01T23:00:00Z"), now), "23h");
         assert_eq!(time_left(Some("1970-01-01T00:05:01Z"), now), "5m");
+        assert_eq!(time_left(Some("1970-01-01T00:00:00.5Z"), now), "0s");
         assert_eq!(time_left(Some("1969-01-01T00:00:00Z"), now), "<expired>");
     }
 }
