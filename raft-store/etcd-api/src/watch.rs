@@ -197,6 +197,11 @@ impl WatchStream {
 
     /// One answer for all watchers, only if each of them has delivered all that there is; otherwise none.
     async fn progress(&mut self) -> Option<()> {
+        // What was acknowledged before the question is in the answer: a client may compare the two.
+        let asked_at = self.front.store.revision();
+        let mut applied = self.front.store.applied();
+        // It fails only when the store ends, and then so does the stream.
+        let _ = applied.wait_for(|revision| *revision >= asked_at).await;
         let mut reached = i64::MAX;
         for watcher in self.watchers.values() {
             let (sender, answer) = oneshot::channel();
