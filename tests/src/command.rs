@@ -1,9 +1,10 @@
-//! Running a program to its end, with its output as text.
+//! Running a program to its end, with its output as text; and where installed programs are.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// What a program said and how it ended.
 #[derive(Debug, Clone)]
@@ -45,4 +46,18 @@ pub fn run(command: &mut Command, input: &str) -> Result<Output> {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+/// Looks for a part of a text; the error shows both.
+pub fn contains(text: &str, part: &str) -> Result<()> {
+    ensure!(text.contains(part), "expected {part:?} in:\n{text}");
+    Ok(())
+}
+
+/// Where the test setup keeps what it has installed.
+pub(crate) fn cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Some(cache?.join("xebec"))
 }

@@ -2,15 +2,15 @@
 //!
 //! Knows how each is found and started, not what is asked of it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::cluster::{binary, free_port};
-use crate::command::{Output, run};
+use crate::command::{Output, cache, run};
+use crate::process::Process;
 use crate::wait::eventually;
 
 /// The release of etcd 3.5 that `scripts/setup-tests.sh` installs.
@@ -53,11 +53,8 @@ impl Program {
 
 /// A program of etcd 3.5: `etcd` or `etcdctl`.
 pub fn etcd_3_5(program: &str) -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    let path = cache.join(format!("xebec/etcd-{ETCD_3_5}/{program}"));
+    let cache = cache().context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let path = cache.join(format!("etcd-{ETCD_3_5}/{program}"));
     anyhow::ensure!(
         path.is_file(),
         "{} is missing: run scripts/setup-tests.sh",
@@ -135,11 +132,12 @@ impl Etcdctl {
 
 /// One store with one member, on a free port, in a directory of its own; stopped and cleaned when dropped.
 pub struct StoreProcess {
+    /// None only while it is started again. It ends before its directory goes.
+    process: Option<Process>,
     directory: tempfile::TempDir,
     program: Program,
     flags: Vec<String>,
     port: u16,
-    process: Child,
 }
 
 impl StoreProcess {
@@ -152,7 +150,7 @@ impl StoreProcess {
         flags.push(format!("--listen-peer-urls={peer}"));
         flags.push(format!("--initial-advertise-peer-urls={peer}"));
         flags.push(format!("--initial-cluster=default={peer}"));
-        let process = spawn(program, directory.path(), port, &flags)?;
+        let process = Some(spawn(program, directory.path(), port, &flags)?);
         let store = Self {
             directory,
             program,
@@ -175,20 +173,19 @@ impl StoreProcess {
 
     /// Kills the process as a power cut would, and starts it again on the same data.
     pub fn kill_and_restart(&mut self) -> Result<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        let directory = self.directory.path();
-        self.process = spawn(self.program, directory, self.port, &self.flags)?;
-        self.wait_ready()
+        self.process.take().context("not running")?.kill()?;
+        self.revive()
     }
 
     /// Starts the process again if a request made it end.
     pub fn revive(&mut self) -> Result<()> {
-        if self.process.try_wait()?.is_none() {
+        if let Some(process) = &mut self.process
+            && process.ended()?.is_none()
+        {
             return Ok(());
         }
         let directory = self.directory.path();
-        self.process = spawn(self.program, directory, self.port, &self.flags)?;
+        self.process = Some(spawn(self.program, directory, self.port, &self.flags)?);
         self.wait_ready()
     }
 
@@ -205,15 +202,7 @@ impl StoreProcess {
     }
 }
 
-impl Drop for StoreProcess {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn spawn(program: Program, directory: &Path, port: u16, flags: &[String]) -> Result<Child> {
+fn spawn(program: Program, directory: &Path, port: u16, flags: &[String]) -> Result<Process> {
     let tls = flags.iter().any(|flag| flag.starts_with("--cert-file"));
     let scheme = if tls { "https" } else { "http" };
     let url = format!("{scheme}://127.0.0.1:{port}");
@@ -226,14 +215,5 @@ fn spawn(program: Program, directory: &Path, port: u16, flags: &[String]) -> Res
     if program != Program::Xebec {
         command.arg("--log-level=error");
     }
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(directory.join("log"))?;
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("cannot start {command:?}"))
+    Process::start(&mut command, &directory.join("log"))
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::command::{Output, run};
+use crate::command::{Output, cache, run};
 
 /// One kubectl that talks to one cluster.
 #[derive(Clone, Debug)]
@@ -100,10 +100,7 @@ pub fn kubectls() -> Vec<PathBuf> {
             .find(|p| p.is_file())
     };
     found.extend(on_path("kubectl.1.33"));
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let installed = cache.and_then(|cache| std::fs::read_dir(cache.join("xebec/kubectl")).ok());
+    let installed = cache().and_then(|cache| std::fs::read_dir(cache.join("kubectl")).ok());
     let mut newest: Vec<_> = installed
         .into_iter()
         .flatten()

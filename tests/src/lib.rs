@@ -15,7 +15,7 @@ pub use background::Background;
 pub use cluster::{
     Cluster, binary, clean_data, example_images, free_port, provide_images, repository,
 };
-pub use command::{Output, run};
+pub use command::{Output, contains, run};
 pub use etcd::{Etcdctl, Program, StoreProcess, etcd_3_5};
 pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};

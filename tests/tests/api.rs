@@ -7,12 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use tests::{Cluster, Kubectl, eventually, kubectls};
-
-fn contains(text: &str, part: &str) -> Result<()> {
-    ensure!(text.contains(part), "expected {part:?} in:\n{text}");
-    Ok(())
-}
+use tests::{Cluster, Kubectl, contains, eventually, kubectls};
 
 /// What follows a start may come this much later.
 const START: Duration = Duration::from_secs(20);

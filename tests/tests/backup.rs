@@ -29,9 +29,7 @@ impl Store {
                 "--advertise-client-urls",
                 &url,
             ]);
-        if Self::knows("--listen-peer-urls")? {
-            command.args(["--listen-peer-urls", &peer_url]);
-        }
+        command.args(["--listen-peer-urls", &peer_url]);
         let process = command
             .args(flags)
             .stdin(Stdio::null())
@@ -42,11 +40,6 @@ impl Store {
             store.etcdctl("get ready")?.ok().map(drop)
         })?;
         Ok(store)
-    }
-
-    fn knows(flag: &str) -> Result<bool> {
-        let help = run(Command::new(binary()?).args(["store", "--help"]), "")?;
-        Ok(help.stdout.contains(flag))
     }
 
     fn etcdctl(&self, arguments: &str) -> Result<Output> {

@@ -4,12 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tests::{Kubectl, Output, binary, example_images, free_port, kubectls, repository, run};
-
-fn contains(text: &str, part: &str) -> Result<()> {
-    ensure!(text.contains(part), "expected {part:?} in:\n{text}");
-    Ok(())
-}
+use tests::{
+    Kubectl, Output, binary, contains, example_images, free_port, kubectls, repository, run,
+};
 
 /// A script of the Makefile on a directory and ports of its own.
 struct Scripts {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::{Background, Cluster, Kubectl, eventually, kubectls};
+use tests::{Background, Cluster, Kubectl, contains, eventually, kubectls};
 
 /// What a busy machine may take for one step.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -22,11 +22,6 @@ spec:
     image: xebec-example:1
     command: [sh, -c, 'for i in $(seq 1 5); do echo line $i; sleep 0.3; done; until [ -e /tmp/end ]; do sleep 0.1; done; echo the end']
 "#;
-
-fn contains(text: &str, part: &str) -> Result<()> {
-    ensure!(text.contains(part), "expected {part:?} in:\n{text}");
-    Ok(())
-}
 
 fn example() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello.yaml");

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::{
-    Host, Kubectl, Network, Process, binary, clean_data, eventually, kubectls, provide_images, run,
+    Host, Kubectl, Network, Process, binary, clean_data, contains, eventually, kubectls,
+    provide_images, run,
 };
 
 /// What a busy machine may take for one step.
@@ -125,11 +126,6 @@ fn refused(host: &Host, server: &str, token: &str) -> Result<String> {
     let last = output.stderr.lines().last().unwrap_or_default().to_owned();
     ensure!(last.starts_with("error: "), "{}", output.stderr);
     Ok(last)
-}
-
-fn contains(text: &str, part: &str) -> Result<()> {
-    ensure!(text.contains(part), "expected {part:?} in:\n{text}");
-    Ok(())
 }
 
 fn ready_nodes(kubectl: &Kubectl, wanted: usize) -> Result<()> {

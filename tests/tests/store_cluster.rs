@@ -1,11 +1,11 @@
 //! Three members of the store as etcd's own client meets them: etcdctl against `xebec store`, kill -9 included.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::{binary, eventually, free_port, run};
+use tests::{Process, binary, eventually, free_port, run};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -14,12 +14,13 @@ struct Member {
     client: String,
     peer: String,
     flags: Vec<String>,
-    process: Option<Child>,
+    process: Option<Process>,
 }
 
 struct Cluster {
-    directory: tempfile::TempDir,
+    /// They end before the directory goes.
     members: Vec<Member>,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -60,25 +61,23 @@ impl Cluster {
     fn start(&mut self, at: usize) -> Result<()> {
         let member = &mut self.members[at];
         let data = self.directory.path().join(&member.name);
-        let process = Command::new(binary()?)
+        let log = self.directory.path().join(format!("{}.log", member.name));
+        let mut command = Command::new(binary()?);
+        command
             .args(["store", "--log-level=warn", "--name", &member.name])
             .arg(format!("--data-dir={}", data.display()))
             .arg(format!("--listen-client-urls={}", member.client))
             .arg(format!("--advertise-client-urls={}", member.client))
             .arg(format!("--listen-peer-urls={}", member.peer))
             .arg(format!("--initial-advertise-peer-urls={}", member.peer))
-            .args(&member.flags)
-            .stdin(Stdio::null())
-            .spawn();
-        member.process = Some(process.context("cannot start xebec store")?);
+            .args(&member.flags);
+        member.process = Some(Process::start(&mut command, &log)?);
         Ok(())
     }
 
     fn kill(&mut self, at: usize) -> Result<()> {
-        let mut process = self.members[at].process.take().context("it runs")?;
-        process.kill()?;
-        process.wait()?;
-        Ok(())
+        let process = self.members[at].process.take();
+        process.context("it runs")?.kill()
     }
 
     fn endpoints(&self, members: &[usize]) -> String {
@@ -158,16 +157,6 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for process in self.members.iter_mut().filter_map(|m| m.process.as_mut()) {
-            // It may have ended already.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
 #[test]
 fn three_members_survive_the_loss_of_any_and_change_their_number() -> Result<()> {
     let mut cluster = Cluster::found()?;
@@ -222,7 +211,7 @@ fn three_members_survive_the_loss_of_any_and_change_their_number() -> Result<()>
     cluster.etcdctl(&[fourth], &format!("member remove {id}"))?;
     let mut process = cluster.members[killed].process.take().context("it runs")?;
     eventually("the removed member ends", LIMIT, || {
-        ensure!(process.try_wait()?.is_some(), "it still runs");
+        ensure!(process.ended()?.is_some(), "it still runs");
         Ok(())
     })?;
     cluster.etcdctl(&[fourth], "put last word")?;
