@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cpu;
 use cases::{CASES, Case, Kind};
-pub use client::Client;
+pub use client::{Client, Stream};
 use load::Pace;
 use report::{Figures, Footprint};
 use server::Peer;

@@ -1,11 +1,43 @@
-//! The store behind etcd's API without the rest of the binary: quick to build, for trying a change of the API.
+//! The store behind etcd's API without the rest of the binary: quick to build, for trying a change of the API and for
+//! chaos. Knows those of etcd's flags that a cluster needs; others are passed over.
 
 use etcd_api::{Front, Options};
+use raft_store::{Bootstrap, Config, Store};
 use tokio_util::sync::CancellationToken;
 
+/// `--name=VALUE` or `--name VALUE`.
 fn flag(name: &str) -> Option<String> {
-    let prefix = format!("--{name}=");
-    std::env::args().find_map(|argument| argument.strip_prefix(&prefix).map(str::to_owned))
+    let name = format!("--{name}");
+    let mut arguments = std::env::args();
+    while let Some(argument) = arguments.next() {
+        if argument == name {
+            return arguments.next();
+        }
+        if let Some((before, value)) = argument.split_once('=')
+            && before == name
+        {
+            return Some(value.to_owned());
+        }
+    }
+    None
+}
+
+fn bootstrap() -> Bootstrap {
+    let Some(list) = flag("initial-cluster") else {
+        return Bootstrap::Alone;
+    };
+    let named = |item: &str| {
+        let (name, url) = item.split_once('=')?;
+        Some((name.to_owned(), url.to_owned()))
+    };
+    let members = list.split(',').filter_map(named).collect();
+    match flag("initial-cluster-state").as_deref() {
+        Some("existing") => Bootstrap::Existing { members },
+        _ => Bootstrap::Static {
+            members,
+            token: "etcd-cluster".to_owned(),
+        },
+    }
 }
 
 #[tokio::main]
@@ -13,11 +45,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data_dir = flag("data-dir").ok_or("--data-dir=DIR is needed")?;
     let url = flag("listen-client-urls").ok_or("--listen-client-urls=URL is needed")?;
     let address = url.trim_start_matches("http://").to_owned();
-    let mut config = raft_store::Config::new(data_dir);
+    let peer = flag("listen-peer-urls");
+    let mut config = Config::new(data_dir);
+    config.name = flag("name").unwrap_or_else(|| "default".to_owned());
     config.client_urls = vec![url];
-    config.peer_urls = vec!["http://127.0.0.1:2380".to_owned()];
-    let store = raft_store::Store::open(config).await?;
-    let front = Front::new(store, Options::default(), CancellationToken::new());
+    config.listen_peer_urls = peer.iter().cloned().collect();
+    config.peer_urls = vec![peer.unwrap_or_else(|| "http://127.0.0.1:2380".to_owned())];
+    config.bootstrap = bootstrap();
+    let store = Store::open(config).await?;
+    let front = Front::new(store.clone(), Options::default(), CancellationToken::new());
     let listener = tokio::net::TcpListener::bind(address).await?;
-    Ok(front.serve(listener, None).await?)
+    tokio::select! {
+        served = front.serve(listener, None) => Ok(served?),
+        why = store.ended() => Err(why.to_string().into()),
+    }
 }

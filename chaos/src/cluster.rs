@@ -1,0 +1,273 @@
+//! The cluster under test: members of the store as real processes, and what can be asked of them.
+//!
+//! Knows flags, addresses and etcd's API; must not know what is tested with it.
+
+mod member;
+mod network;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::time::{Instant, sleep, timeout};
+use xebec_proto::etcdserverpb as pb;
+
+use crate::bench::store::Client;
+pub use member::Member;
+pub use network::{Drop, Network};
+
+const CLIENT_PORT: u16 = 2379;
+const PEER_PORT: u16 = 2380;
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// How long one question to one member may take.
+const ASK_LIMIT: Duration = Duration::from_secs(8);
+/// A busy machine may take this long for a first start.
+const START_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How members are started.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub program: PathBuf,
+    pub members: usize,
+    pub folder: PathBuf,
+    /// No namespaces even if they can be had.
+    pub loopback: bool,
+    /// The library that delays fsync.
+    pub shim: Option<PathBuf>,
+    /// Data lies on file systems of this size, so that they can be full.
+    pub disk_bytes: Option<u64>,
+    /// For the members' environment: `NAME=VALUE`.
+    pub environment: Vec<(String, String)>,
+}
+
+pub struct Cluster {
+    /// They end before their network goes.
+    pub members: Vec<Member>,
+    pub network: Network,
+    setting: Setting,
+    /// Members that were added again.
+    additions: usize,
+}
+
+impl Cluster {
+    /// Founds a cluster in a folder of its own; what lay there is removed.
+    pub async fn start(setting: &Setting) -> Result<Self> {
+        if setting.folder.exists() {
+            std::fs::remove_dir_all(&setting.folder)?;
+        }
+        let network = Network::new(setting.members, setting.loopback)?;
+        let mut members = Vec::new();
+        for number in 0..setting.members {
+            let url = |port| format!("http://{}:{port}", network.address(number));
+            let folder = std::path::absolute(setting.folder.join(format!("m{number}")))?;
+            std::fs::create_dir_all(folder.join("data"))?;
+            if let Some(bytes) = setting.disk_bytes {
+                mount(&folder.join("data"), bytes)?;
+            }
+            let mut member = Member::new(
+                format!("m{number}"),
+                url(CLIENT_PORT),
+                url(PEER_PORT),
+                folder,
+            );
+            member.environment = setting.environment.clone();
+            if let Some(shim) = &setting.shim {
+                set_delay(&member, 0)?;
+                let file = member.delay_file().display().to_string();
+                member
+                    .environment
+                    .push(("LD_PRELOAD".to_owned(), shim.display().to_string()));
+                member
+                    .environment
+                    .push(("SLOW_FSYNC_FILE".to_owned(), file));
+            }
+            members.push(member);
+        }
+        let mut cluster = Self {
+            members,
+            network,
+            setting: setting.clone(),
+            additions: 0,
+        };
+        let initial = cluster.initial_cluster();
+        for number in 0..setting.members {
+            cluster.members[number].cluster.clone_from(&initial);
+            cluster.start_member(number)?;
+        }
+        for number in 0..setting.members {
+            cluster.await_answer(number, START_LIMIT).await?;
+        }
+        Ok(cluster)
+    }
+
+    fn initial_cluster(&self) -> String {
+        let named = self.members.iter();
+        let named = named.map(|member| format!("{}={}", member.name, member.peer_url));
+        named.collect::<Vec<_>>().join(",")
+    }
+
+    pub fn urls(&self) -> Vec<String> {
+        self.members
+            .iter()
+            .map(|member| member.client_url.clone())
+            .collect()
+    }
+
+    pub fn address(&self, number: usize) -> Ipv4Addr {
+        self.network.address(number)
+    }
+
+    pub fn start_member(&mut self, number: usize) -> Result<()> {
+        let command = self.network.command(number, &self.setting.program);
+        self.members[number].start(command, &self.setting.program)
+    }
+
+    /// Waits until the member answers a linearizable read.
+    pub async fn await_answer(&mut self, number: usize, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let url = self.members[number].client_url.clone();
+            let read = pb::RangeRequest {
+                key: "ready".into(),
+                ..Default::default()
+            };
+            let error = match ask::<pb::RangeResponse>(&url, "KV/Range", &read).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let member = &mut self.members[number];
+            let log = || tail(&member.log());
+            ensure!(
+                Instant::now() < deadline,
+                "{}: {error:#}\n{}",
+                member.name,
+                log()
+            );
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Removes the member, wipes it and adds it again under a new name.
+    pub async fn replace(&mut self, number: usize) -> Result<()> {
+        let helper = self.another(number)?;
+        let peer_url = self.members[number].peer_url.clone();
+        let list: pb::MemberListResponse = ask(
+            &helper,
+            "Cluster/MemberList",
+            &pb::MemberListRequest::default(),
+        )
+        .await?;
+        let known = list
+            .members
+            .iter()
+            .find(|member| member.peer_ur_ls.contains(&peer_url));
+        if let Some(known) = known {
+            let remove = pb::MemberRemoveRequest { id: known.id };
+            ask::<pb::MemberRemoveResponse>(&helper, "Cluster/MemberRemove", &remove).await?;
+        }
+        // It may end by itself; nobody waits for that.
+        self.members[number].kill().await?;
+        let data = self.members[number].data();
+        if data.exists() {
+            std::fs::remove_dir_all(data)?;
+        }
+        let add = pb::MemberAddRequest {
+            peer_ur_ls: vec![peer_url],
+            ..Default::default()
+        };
+        ask::<pb::MemberAddResponse>(&helper, "Cluster/MemberAdd", &add).await?;
+        self.additions += 1;
+        let name = format!("m{number}-{}", self.additions);
+        self.members[number].name = name;
+        self.members[number].is_new = false;
+        let initial = self.initial_cluster();
+        self.members[number].cluster = initial;
+        self.start_member(number)
+    }
+
+    /// The URL of a member that runs and is not this one.
+    fn another(&mut self, number: usize) -> Result<String> {
+        for at in 0..self.members.len() {
+            if at != number && self.members[at].runs()? {
+                return Ok(self.members[at].client_url.clone());
+            }
+        }
+        bail!("no other member runs")
+    }
+
+    /// Kills all that runs and unmounts what was mounted.
+    pub async fn stop(mut self) -> Result<()> {
+        for member in &mut self.members {
+            member.kill().await?;
+        }
+        Ok(())
+    }
+}
+
+impl std::ops::Drop for Cluster {
+    fn drop(&mut self) {
+        if self.setting.disk_bytes.is_none() {
+            return;
+        }
+        for member in &self.members {
+            let data = member.folder.join("data");
+            // Lazily: the members end only now.
+            let unmounted = std::process::Command::new("umount")
+                .arg("-l")
+                .arg(&data)
+                .status();
+            if !unmounted.is_ok_and(|status| status.success()) {
+                eprintln!("{} stays mounted", data.display());
+            }
+        }
+    }
+}
+
+fn mount(folder: &Path, bytes: u64) -> Result<()> {
+    let status = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
+        .arg(folder)
+        .status()?;
+    ensure!(status.success(), "cannot mount a small disk");
+    Ok(())
+}
+
+/// Written as a whole, so that the library never reads half a number.
+pub fn set_delay(member: &Member, millis: u64) -> Result<()> {
+    let file = member.delay_file();
+    let new = file.with_extension("new");
+    std::fs::write(&new, millis.to_string())?;
+    Ok(std::fs::rename(new, file)?)
+}
+
+/// One question over a connection of its own.
+pub async fn ask<A: prost::Message + Default>(
+    url: &str,
+    method: &str,
+    request: &impl prost::Message,
+) -> Result<A> {
+    let answer = async {
+        let client = connect(url).await?;
+        client.unary(method, request).await
+    };
+    timeout(ASK_LIMIT, answer)
+        .await
+        .with_context(|| format!("{method} at {url}"))?
+}
+
+pub async fn connect(url: &str) -> Result<Client> {
+    timeout(CONNECT_LIMIT, Client::connect(url))
+        .await
+        .context("connecting")?
+}
+
+/// Lines of a log that a failure shows.
+const SHOWN_LINES: usize = 20;
+
+pub fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}

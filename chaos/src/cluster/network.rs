@@ -1,0 +1,179 @@
+//! Where members run: network namespaces on one bridge, each with an address of its own, whose links can be cut; or
+//! loopback, where they cannot. Needs root for namespaces. Removed when dropped.
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub struct Network {
+    /// None on loopback.
+    bridge: Option<String>,
+    hosts: usize,
+    prefix: [u8; 3],
+}
+
+/// What a host does not get: packets from an address, all or some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drop {
+    pub from: Ipv4Addr,
+    pub percent: u64,
+}
+
+/// Of addresses on the bridge: the machine itself, where clients are, and the first host.
+const GATEWAY: u8 = 1;
+const FIRST_HOST: u8 = 10;
+
+impl Network {
+    /// Namespaces if this may make them, else loopback.
+    pub fn new(hosts: usize, loopback: bool) -> Result<Self> {
+        let process = std::process::id();
+        let low = u8::try_from(process % 200)?;
+        if loopback || !nix::unistd::geteuid().is_root() {
+            let prefix = [127, 77, low];
+            let bridge = None;
+            return Ok(Self {
+                bridge,
+                hosts,
+                prefix,
+            });
+        }
+        // 15 bytes are all that the name of an interface may have.
+        let bridge = format!("xc{process}");
+        let mut network = Self {
+            bridge: Some(bridge.clone()),
+            hosts: 0,
+            // Private addresses that nothing else on a test machine uses.
+            prefix: [172, 30, low],
+        };
+        ip(&format!("link add {bridge} type bridge"))?;
+        let gateway = network.gateway();
+        ip(&format!("addr add {gateway}/24 dev {bridge}"))?;
+        ip(&format!("link set {bridge} up"))?;
+        for host in 0..hosts {
+            network.hosts = host + 1;
+            network.plug_in(&bridge, host)?;
+        }
+        Ok(network)
+    }
+
+    fn plug_in(&self, bridge: &str, host: usize) -> Result<()> {
+        let name = format!("{bridge}h{host}");
+        ip(&format!("netns add {name}"))?;
+        ip(&format!(
+            "link add {name} type veth peer name eth0 netns {name}"
+        ))?;
+        ip(&format!("link set {name} master {bridge} up"))?;
+        let (address, gateway) = (self.address(host), self.gateway());
+        for arguments in [
+            "link set lo up".to_owned(),
+            format!("addr add {address}/24 dev eth0"),
+            "link set eth0 up".to_owned(),
+            format!("route add default via {gateway}"),
+        ] {
+            ip(&format!("-n {name} {arguments}"))?;
+        }
+        Ok(())
+    }
+
+    pub fn has_links(&self) -> bool {
+        self.bridge.is_some()
+    }
+
+    /// Where clients call from.
+    pub fn gateway(&self) -> Ipv4Addr {
+        let [a, b, c] = self.prefix;
+        Ipv4Addr::new(a, b, c, GATEWAY)
+    }
+
+    pub fn address(&self, host: usize) -> Ipv4Addr {
+        let [a, b, c] = self.prefix;
+        let last = FIRST_HOST + u8::try_from(host).expect("a handful of hosts");
+        Ipv4Addr::new(a, b, c, last)
+    }
+
+    /// A command that runs on this host. Its file system is the machine's.
+    pub fn command(&self, host: usize, program: &Path) -> tokio::process::Command {
+        let Some(bridge) = &self.bridge else {
+            return tokio::process::Command::new(program);
+        };
+        // Not `ip netns exec`: that hides /sys, which containers need.
+        let mut command = tokio::process::Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{bridge}h{host}"));
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// From now on the host gets everything but this.
+    pub fn set_drops(&self, host: usize, drops: &[Drop]) -> Result<()> {
+        let Some(bridge) = &self.bridge else {
+            ensure!(drops.is_empty(), "loopback has no links to cut");
+            return Ok(());
+        };
+        let mut child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{bridge}h{host}"))
+            .args(["--", "nft", "-f", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("nft")?;
+        let mut input = child.stdin.take().context("piped above")?;
+        input.write_all(ruleset(drops).as_bytes())?;
+        drop(input);
+        ensure!(child.wait()?.success(), "nft refuses {drops:?}");
+        Ok(())
+    }
+}
+
+fn ruleset(drops: &[Drop]) -> String {
+    let mut text =
+        "table ip chaos\ndelete table ip chaos\ntable ip chaos { chain in {\n".to_owned();
+    text += "type filter hook input priority 0; policy accept;\n";
+    for Drop { from, percent } in drops {
+        let share = match percent {
+            100.. => String::new(),
+            percent => format!("numgen random mod 100 < {percent} "),
+        };
+        text += &format!("ip saddr {from} {share}drop\n");
+    }
+    text + "}\n}\n"
+}
+
+impl std::ops::Drop for Network {
+    fn drop(&mut self) {
+        let Some(bridge) = &self.bridge else { return };
+        for host in 0..self.hosts {
+            if let Err(error) = ip(&format!("netns del {bridge}h{host}")) {
+                eprintln!("removing a host: {error:#}");
+            }
+        }
+        if let Err(error) = ip(&format!("link del {bridge}")) {
+            eprintln!("removing the network: {error:#}");
+        }
+    }
+}
+
+fn ip(arguments: &str) -> Result<()> {
+    let output = Command::new("ip").args(arguments.split(' ')).output();
+    let output = output.with_context(|| format!("ip {arguments}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("ip {arguments}: {}", said.trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Drop, ruleset};
+
+    #[test]
+    fn what_is_dropped_replaces_what_was() {
+        let from = std::net::Ipv4Addr::new(10, 0, 0, 1);
+        let rules = ruleset(&[Drop { from, percent: 100 }, Drop { from, percent: 20 }]);
+        assert!(rules.starts_with("table ip chaos\ndelete table ip chaos\n"));
+        assert!(rules.contains("ip saddr 10.0.0.1 drop\n"));
+        assert!(rules.contains("ip saddr 10.0.0.1 numgen random mod 100 < 20 drop\n"));
+    }
+}

@@ -1,0 +1,245 @@
+//! `chaos run`: a cluster, a workload, faults by a seeded schedule, and the verdict on everything that was recorded.
+
+mod end;
+mod text;
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tokio::time::Instant;
+
+use crate::check::{self, Verdict};
+use crate::cluster::{Cluster, Setting};
+use crate::faults::{Kind, Needs, Nemesis, heal, schedule};
+use crate::history::History;
+use crate::load::{self, Pace, Shared};
+use crate::observe::{Observed, watch_leader};
+use crate::random::Random;
+use crate::report;
+
+#[derive(Args, Clone)]
+pub struct RunArgs {
+    /// How long faults go on.
+    #[arg(long, default_value_t = 3.0)]
+    minutes: f64,
+    /// Which faults: names separated by commas, or `mixed` for all that this machine can do.
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "mixed"
+    )]
+    faults: Vec<String>,
+    /// Decides the schedule of faults; a fresh one if none is given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The server: a program that takes etcd's flags [default: `xebec` beside this program].
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    #[arg(long, default_value_t = 3)]
+    members: usize,
+    /// Members' data and logs lie here, and the history if it is wrong. What was there is removed.
+    #[arg(long, value_name = "DIR", default_value = "chaos-run")]
+    data_dir: PathBuf,
+    /// Run members on loopback, without faults of the network, even if this may make namespaces.
+    #[arg(long)]
+    loopback: bool,
+    /// A variable for the members' environment: NAME=VALUE. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    environment: Vec<(String, String)>,
+    /// Write a report here: one HTML page that needs nothing else.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Clients at registers, lists and pairs.
+    #[arg(long, default_value_t = 10)]
+    clients: u32,
+    /// Calls per second of all clients, at most.
+    #[arg(long, default_value_t = 300.0)]
+    rate: f64,
+}
+
+fn variable(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("NAME=VALUE is wanted")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A run that is over.
+pub struct Run {
+    pub seed: u64,
+    pub members: usize,
+    pub left_out: Vec<String>,
+    pub observed: Observed,
+    pub history: History,
+    pub verdicts: Vec<Verdict>,
+    pub length: Duration,
+}
+
+impl Run {
+    pub fn holds(&self) -> bool {
+        self.verdicts
+            .iter()
+            .all(|verdict| verdict.violations.is_empty())
+    }
+}
+
+/// Runs everything on the calling thread alone.
+pub fn run(args: &RunArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let all = async {
+        tokio::select! {
+            done = perform(args) => done,
+            // The members that were started end with this.
+            stop = tokio::signal::ctrl_c() => stop.map_err(Into::into),
+        }
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, all)
+}
+
+async fn perform(args: &RunArgs) -> Result<()> {
+    let seed = args.seed.unwrap_or_else(fresh_seed);
+    println!("seed {seed}");
+    let run = go(args, seed).await?;
+    text::print(&run);
+    if let Some(file) = &args.report {
+        std::fs::write(file, report::page(&run, &args.command(seed)))?;
+        println!("the report is in {}", file.display());
+    }
+    if run
+        .verdicts
+        .iter()
+        .any(|verdict| !verdict.violations.is_empty())
+    {
+        let file = args.data_dir.join("history.jsonl");
+        end::save(&run.history, &file)?;
+        bail!(
+            "what was promised does not hold; the history is in {}",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+fn fresh_seed() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    // Short enough to be typed.
+    now.map_or(1, |now| now.as_nanos() as u64 % 1_000_000_007)
+}
+
+impl RunArgs {
+    /// What runs the same schedule again.
+    fn command(&self, seed: u64) -> String {
+        let (minutes, faults) = (self.minutes, self.faults.join(","));
+        format!(
+            "cargo run --release -p chaos -- run --minutes {minutes} --faults {faults} --seed {seed}"
+        )
+    }
+
+    fn program(&self) -> Result<PathBuf> {
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => beside("xebec")?,
+        };
+        let found = program.canonicalize();
+        found.with_context(|| {
+            format!(
+                "{}: build it first, or name another by --program",
+                program.display()
+            )
+        })
+    }
+
+    /// The faults that can be done here, and why others cannot.
+    fn kinds(&self, has: Needs) -> Result<(Vec<Kind>, Vec<String>)> {
+        let mixed = self.faults == ["mixed"];
+        let wanted: Vec<Kind> = match mixed {
+            true => Kind::all().collect(),
+            false => self
+                .faults
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<_>>()?,
+        };
+        let mut kinds = Vec::new();
+        let mut left_out = Vec::new();
+        for kind in wanted {
+            match kind.missing(has) {
+                None => kinds.push(kind),
+                Some(why) if mixed => left_out.push(format!("{kind}: {why}")),
+                Some(why) => bail!("{kind}: {why}"),
+            }
+        }
+        Ok((kinds, left_out))
+    }
+}
+
+/// A file that was built beside this program.
+fn beside(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    Ok(own
+        .parent()
+        .context("a program lies in a folder")?
+        .join(name))
+}
+
+/// Disks that can be full: large enough for the store's own reserve.
+const DISK_BYTES: u64 = 320 << 20;
+
+async fn go(args: &RunArgs, seed: u64) -> Result<Run> {
+    let root = nix::unistd::geteuid().is_root();
+    let shim = beside("libslow_fsync.so")?;
+    let has = Needs {
+        links: root && !args.loopback,
+        shim: shim.is_file(),
+        small_disk: root,
+        delay: false,
+    };
+    let (kinds, left_out) = args.kinds(has)?;
+    let length = Duration::from_secs_f64(args.minutes * 60.0);
+    let steps = schedule(seed, length, &kinds);
+    let setting = Setting {
+        program: args.program()?,
+        members: args.members,
+        folder: args.data_dir.clone(),
+        loopback: args.loopback,
+        shim: kinds.contains(&Kind::SlowFsync).then_some(shim),
+        disk_bytes: kinds.contains(&Kind::FullDisk).then_some(DISK_BYTES),
+        environment: args.environment.clone(),
+    };
+    let mut cluster = Cluster::start(&setting).await?;
+    let shared = Rc::new(Shared::new(cluster.urls()));
+    let observed = Rc::new(RefCell::new(Observed::default()));
+    let start = Instant::now();
+    let observer = tokio::task::spawn_local(watch_leader(cluster.urls(), start, observed.clone()));
+    let pace = Pace {
+        clients: args.clients,
+        rate: args.rate,
+    };
+    let (clients, watchers) = load::start(&shared, pace, &Random::new(seed));
+    let nemesis = Nemesis {
+        observed: observed.clone(),
+        start,
+    };
+    nemesis.run(&mut cluster, &steps).await?;
+    tokio::time::sleep_until(start + length).await;
+    heal(&mut cluster).await?;
+    let history = end::collect(&mut cluster, &shared, clients, watchers).await?;
+    observer.abort();
+    cluster.stop().await?;
+    let verdicts = check::all(&history);
+    let observed = observed.take();
+    Ok(Run {
+        seed,
+        members: args.members,
+        left_out,
+        observed,
+        history,
+        verdicts,
+        length: start.elapsed(),
+    })
+}
