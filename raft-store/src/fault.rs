@@ -1,5 +1,6 @@
 //! Faults that tests inject into this process; without one, a look at an atomic is all that they cost.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,4 +21,20 @@ pub(crate) fn before_log_sync() -> io::Result<()> {
     });
     left.map(drop)
         .map_err(|_| io::Error::from_raw_os_error(libc::EIO))
+}
+
+pub use crate::threads::{simulate, slow_disk};
+
+thread_local! {
+    static POWER_IS_LOST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While the power is lost, members that go away on this thread (a simulation's) leave behind what was synced, and
+/// any part of what was not.
+pub fn lose_power(lost: bool) {
+    POWER_IS_LOST.set(lost);
+}
+
+pub(crate) fn power_is_lost() -> bool {
+    POWER_IS_LOST.get()
 }

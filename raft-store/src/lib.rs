@@ -23,6 +23,7 @@ mod raft;
 mod refound;
 mod snapshot;
 mod store;
+mod threads;
 mod types;
 mod watch;
 

@@ -216,7 +216,7 @@ impl Store {
     /// Hash of keys and history at `revision` (0 = newest).
     pub async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Error> {
         let view = self.inner.view.load_full();
-        let hash = tokio::task::spawn_blocking(move || {
+        let hash = crate::threads::spawn_blocking(move || {
             hash::hash_kv(&view.snapshot, view.horizon, revision)
         });
         Ok(hash.await.map_err(|_| Error::Stopped)??)
@@ -230,7 +230,7 @@ impl Store {
         let source = Source::new(identity.cluster_id, identity.member_id, view).map_err(failed)?;
         let source = Arc::new(source.ok_or(Error::NoLeader)?);
         let sized = source.clone();
-        let size = tokio::task::spawn_blocking(move || sized.size()).await;
+        let size = crate::threads::spawn_blocking(move || sized.size()).await;
         Ok(SnapshotStream {
             size: size.map_err(|_| Error::Stopped)?.map_err(failed)?,
             revision,
@@ -299,7 +299,7 @@ impl Store {
         }
         let engine = self.inner.view.load().snapshot.engine().clone();
         // Spares the next start the replay.
-        match tokio::task::spawn_blocking(move || engine.flush()).await {
+        match crate::threads::spawn_blocking(move || engine.flush()).await {
             Ok(Ok(())) => {}
             other => tracing::warn!(
                 ?other,

@@ -9,10 +9,12 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use openraft::storage::IOFlushed;
 use parking_lot::{Condvar, Mutex};
+use rand::Rng;
 use tokio::sync::oneshot;
 
 use super::record::{Record, seal};
@@ -22,6 +24,7 @@ use crate::fatal::end_process;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::raft::{LogId, TypeConfig};
+use crate::threads;
 
 /// Records that wait to be written, in order.
 #[derive(Default)]
@@ -68,6 +71,8 @@ pub struct Shared {
     pub state: Mutex<State>,
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// Rung instead in a simulation.
+    simulated_wake: tokio::sync::Notify,
     /// Taken before the queue is: batches are written in the order in which they were queued.
     writer: Mutex<Option<Flusher>>,
     member: u64,
@@ -87,6 +92,7 @@ impl Shared {
             state: Mutex::new(state),
             queue: Mutex::default(),
             wake: Condvar::new(),
+            simulated_wake: tokio::sync::Notify::new(),
             writer: Mutex::new(None),
             member,
             checkpoint_due,
@@ -142,7 +148,7 @@ impl Shared {
             queue.waiters.push(waiter);
             queue.due = true;
             if !here {
-                self.wake.notify_one();
+                self.wake();
             }
         }
     }
@@ -161,13 +167,29 @@ impl Shared {
 
     /// Tells the flusher that something is queued.
     pub fn wake(&self) {
+        if threads::simulated() {
+            return self.simulated_wake.notify_one();
+        }
         self.wake.notify_one();
     }
 
     /// Lets the flusher finish what is queued and end.
     pub fn stop(&self) {
+        if threads::simulated() {
+            return self.stop_simulated();
+        }
         self.queue.lock().stopping = true;
         self.wake.notify_one();
+    }
+
+    fn stop_simulated(&self) {
+        if let Some(mut flusher) = self.writer.lock().take() {
+            match crate::fault::power_is_lost() {
+                true => flusher.tear(&mut self.queue.lock()),
+                false => flusher.flush_queued(self),
+            }
+        }
+        self.simulated_wake.notify_one();
     }
 }
 
@@ -182,9 +204,31 @@ pub struct Flusher {
     pub batch: Queue,
 }
 
-/// The flusher's thread: runs until told to stop.
-pub fn run(shared: &Shared, flusher: Flusher) {
+/// Starts the flusher: its thread, or a task in a simulation.
+pub fn start(shared: &Arc<Shared>, flusher: Flusher) -> io::Result<Option<JoinHandle<()>>> {
     *shared.writer.lock() = Some(flusher);
+    let shared = shared.clone();
+    if threads::simulated() {
+        tokio::spawn(async move { run_simulated(&shared).await });
+        return Ok(None);
+    }
+    let thread = std::thread::Builder::new().name("log-flusher".to_owned());
+    thread.spawn(move || run(&shared)).map(Some)
+}
+
+async fn run_simulated(shared: &Shared) {
+    loop {
+        shared.simulated_wake.notified().await;
+        tokio::time::sleep(threads::disk_time()).await;
+        match &mut *shared.writer.lock() {
+            Some(flusher) => flusher.flush_queued(shared),
+            None => return,
+        }
+    }
+}
+
+/// The flusher's thread: runs until told to stop.
+fn run(shared: &Shared) {
     loop {
         let stopping = {
             let mut queue = shared.queue.lock();
@@ -227,6 +271,35 @@ impl Flusher {
         batch.due = false;
         batch.stopping = false;
         self.batch = batch;
+    }
+
+    /// Simulates a loss of power while what is queued was being written: any of its sectors may have reached the disk.
+    fn tear(&mut self, queue: &mut Queue) {
+        let Some((segment, offset)) = &self.active else {
+            return;
+        };
+        let mut at = 0;
+        for queued in &queue.records {
+            let record = &mut queue.bytes[at..at + queued.len];
+            at += seal(record, segment.number, *offset);
+        }
+        let capacity = segment.file.metadata().map_or(0, |file| file.len());
+        if offset + at as u64 > capacity {
+            return;
+        }
+        let mut random = rand::rng();
+        let mut from = 0;
+        while from < at {
+            let sector = 512 - (offset + from as u64) as usize % 512;
+            let to = at.min(from + sector);
+            if random.random() {
+                let written = segment
+                    .file
+                    .write_all_at(&queue.bytes[from..to], offset + from as u64);
+                written.expect("a simulated disk takes it");
+            }
+            from = to;
+        }
     }
 
     fn flush(&mut self, shared: &Shared, batch: &mut Queue) -> io::Result<()> {

@@ -59,13 +59,7 @@ impl LogStorage {
             segments: found.segments,
             batch: Queue::default(),
         };
-        let thread = std::thread::Builder::new()
-            .name("log-flusher".to_owned())
-            .spawn({
-                let shared = shared.clone();
-                move || flusher::run(&shared, flusher)
-            });
-        let thread = Some(thread.map_err(OpenError::Log)?);
+        let thread = flusher::start(&shared, flusher).map_err(OpenError::Log)?;
         Ok(Self {
             shared,
             directory,
@@ -106,6 +100,7 @@ impl LogStorage {
 impl Drop for LogStorage {
     fn drop(&mut self) {
         self.shared.stop();
+        // None in a simulation, where stopping is all.
         if let Some(thread) = self.thread.take() {
             // It ends the process rather than panic.
             let _ = thread.join();

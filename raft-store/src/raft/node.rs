@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use openraft::SnapshotPolicy;
 use parking_lot::Mutex;
@@ -30,6 +29,7 @@ use crate::store::leader_leases::LeaderLeases;
 use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
 use crate::store::read_index::{ReadIndex, Rounds, Waiter};
+use crate::threads::Beside;
 use crate::{Leadership, limits};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -68,7 +68,7 @@ pub struct Node {
     /// Why the member ended by itself.
     pub ended: watch::Receiver<Option<String>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Beside>>,
 }
 
 /// What is known once the member runs.
@@ -87,23 +87,9 @@ impl Node {
         let (started, running) = oneshot::channel();
         let (ending, ended) = watch::channel(None);
         let (publishing, published) = watch::channel(false);
-        let body = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            match runtime {
-                Ok(runtime) => {
-                    let ended = runtime.block_on(run(parts, started, stopped, publishing));
-                    ending.send_replace(ended);
-                    // What still blocks on the disk is not waited for.
-                    runtime.shutdown_background();
-                }
-                Err(error) => drop(started.send(Err(OpenError::Raft(error.to_string())))),
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("raft".to_owned())
-            .spawn(body);
+        let thread = Beside::start("raft", move || async move {
+            ending.send_replace(run(parts, started, stopped, publishing).await);
+        });
         let thread = thread.map_err(|error| OpenError::Raft(error.to_string()))?;
         let running = running
             .await
@@ -123,11 +109,10 @@ impl Node {
     pub async fn stop(&self) {
         self.signal_stop();
         let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                tracing::error!("the Raft thread ended by a panic");
-            }
+        if let Some(thread) = thread
+            && !thread.ended().await
+        {
+            tracing::error!("the Raft thread ended by a panic");
         }
     }
 

@@ -84,7 +84,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
         let engine = self.engine.clone();
-        tokio::task::spawn_blocking(move || engine.flush())
+        crate::threads::spawn_blocking(move || engine.flush())
             .await?
             .map_err(io::Error::other)?;
         let meta = SnapshotMeta {

@@ -341,7 +341,7 @@ impl StateMachine {
     async fn install(&mut self, meta: &SnapshotMeta, received: Received) -> Result<(), io::Error> {
         let to = self.data_dir.next_state()?;
         let cache = self.engine.block_cache_bytes();
-        let built = tokio::task::spawn_blocking(move || {
+        let built = crate::threads::spawn_blocking(move || {
             snapshot::load(&received.path, false, &to, cache).map(|(engine, _)| engine)
         });
         let engine = Arc::new(built.await?.map_err(io::Error::other)?);

@@ -161,7 +161,7 @@ fn take_u64(body: &[u8], at: usize) -> Result<u64, Error> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 ) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = crate::threads::spawn_blocking(work).await;
     done.map_err(|_| Error::Stopped)?.map_err(storage)
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::format::{self, FORMAT, Header, MAGIC, Rows, Totals};
 use crate::mvcc::engine::{EngineError, Family, Step};
 use crate::raft::{Applied, StoredMembership, load_applied};
-use crate::{Error, limits};
+use crate::{Error, limits, threads};
 
 /// A consistent state of this member. Holding one keeps its rows on disk.
 pub struct Source {
@@ -119,14 +119,18 @@ impl Source {
     }
 
     /// The bytes from `offset` on. Reading happens on a thread of its own, a few blocks ahead of the receiver.
-    pub fn stream(self: &Arc<Self>, offset: u64) -> mpsc::Receiver<Result<Bytes, EngineError>> {
-        let (sender, receiver) = mpsc::channel(limits::SNAPSHOT_BLOCKS_AHEAD);
+    pub fn stream(self: &Arc<Self>, offset: u64) -> mpsc::Receiver<Block> {
+        let ahead = match threads::simulated() {
+            true => usize::MAX >> 4,
+            false => limits::SNAPSHOT_BLOCKS_AHEAD,
+        };
+        let (sender, receiver) = mpsc::channel(ahead);
         let source = self.clone();
-        tokio::task::spawn_blocking(move || source.send(offset, &sender));
+        threads::spawn_blocking(move || source.send(offset, &sender));
         receiver
     }
 
-    fn send(&self, offset: u64, sender: &mpsc::Sender<Result<Bytes, EngineError>>) {
+    fn send(&self, offset: u64, sender: &mpsc::Sender<Block>) {
         let gone = || EngineError::Io("the snapshot's receiver has gone".to_owned());
         let mut digest = Sha256::new();
         let mut skip = offset;
@@ -137,7 +141,7 @@ impl Source {
             if rest.is_empty() && !sender.is_closed() {
                 return Ok(());
             }
-            sender.blocking_send(Ok(rest)).map_err(|_| gone())
+            send(sender, Ok(rest)).map_err(|()| gone())
         };
         let result = self.write(&mut |out| {
             digest.update(&out);
@@ -146,8 +150,18 @@ impl Source {
         let result = result.and_then(|()| push(Bytes::copy_from_slice(&digest.finalize())));
         if let Err(error) = result {
             // A receiver that has gone does not hear of it, and need not.
-            let _ = sender.blocking_send(Err(error));
+            let _ = send(sender, Err(error));
         }
+    }
+}
+
+type Block = Result<Bytes, EngineError>;
+
+fn send(to: &mpsc::Sender<Block>, block: Block) -> Result<(), ()> {
+    match threads::simulated() {
+        // A thread that all share cannot wait; there is room for everything.
+        true => to.try_send(block).map_err(drop),
+        false => to.blocking_send(block).map_err(drop),
     }
 }
 
@@ -157,7 +171,7 @@ pub struct SnapshotStream {
     pub size: u64,
     /// Revision of the state.
     pub revision: i64,
-    pub(crate) blocks: mpsc::Receiver<Result<Bytes, EngineError>>,
+    pub(crate) blocks: mpsc::Receiver<Block>,
 }
 
 impl std::fmt::Debug for SnapshotStream {

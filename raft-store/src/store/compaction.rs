@@ -33,7 +33,7 @@ pub async fn clean(
             }
             Ok::<_, EngineError>(())
         };
-        match tokio::task::spawn_blocking(step).await {
+        match crate::threads::spawn_blocking(step).await {
             Ok(Ok(())) => drop(cleaned.send_replace(target)),
             Ok(Err(error)) => tracing::error!(%error, "cleaning up after a compaction failed"),
             Err(_) => return,

@@ -243,7 +243,7 @@ impl Shared {
 
 async fn open_engine(config: &Config, data_dir: &DataDir) -> Result<Arc<Engine>, OpenError> {
     let (path, cache) = (data_dir.state(), config.block_cache_bytes);
-    let engine = tokio::task::spawn_blocking(move || Engine::open(&path, cache)).await;
+    let engine = crate::threads::spawn_blocking(move || Engine::open(&path, cache)).await;
     Ok(Arc::new(
         engine
             .map_err(|error| OpenError::State(error.to_string()))?
@@ -287,7 +287,7 @@ async fn open_log(
     let (path, member) = (data_dir.log(), data_dir.identity.member_id);
     let (metrics, due, sole) = (metrics.clone(), checkpoint_due.clone(), sole_voter.clone());
     let size = config.log_segment_bytes;
-    let opened = tokio::task::spawn_blocking(move || {
+    let opened = crate::threads::spawn_blocking(move || {
         LogStorage::open(&path, size, member, metrics, due, sole)
     })
     .await;
