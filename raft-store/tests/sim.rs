@@ -27,7 +27,7 @@ use world::World;
 const TEST: &str = "seeds";
 /// Seeds of an ordinary run, and the virtual time with faults of each.
 const SEEDS: std::ops::Range<u64> = 1..5;
-const SECONDS: u64 = 20;
+const SECONDS: u64 = 15;
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()

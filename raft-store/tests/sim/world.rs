@@ -249,11 +249,11 @@ impl World {
         }
         self.tell("everything works again");
         // Leases end, new members catch up.
-        for _ in 0..8_000 {
+        for _ in 0..6_000 {
             self.step();
         }
         self.history.lock().stop = true;
-        for _ in 0..10_000 {
+        for _ in 0..6_000 {
             self.step();
         }
         let Some(members) = self.members(60_000) else {
