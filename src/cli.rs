@@ -38,6 +38,8 @@ pub enum Command {
     Store(Box<StoreArgs>),
     /// Make, list and delete the tokens that nodes join with.
     Token(TokenArgs),
+    /// List, remove and promote masters.
+    Member(MemberArgs),
     /// Save, check and restore backups of the datastore.
     Snapshot(snapshot::SnapshotArgs),
     /// Show the cluster at a glance: API, nodes, certificates.
@@ -69,18 +71,31 @@ pub struct ServerArgs {
     /// Port of the API.
     #[arg(long, value_name = "PORT", default_value_t = 6443)]
     pub https_port: u16,
-    /// Addresses of pods; each node gets a /24 of it.
-    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
-    pub cluster_cidr: String,
-    /// Addresses of Services.
-    #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16")]
-    pub service_cidr: String,
-    /// Address of the cluster's DNS, inside the service CIDR.
-    #[arg(long, value_name = "IP", default_value = "10.43.0.10")]
-    pub cluster_dns: IpAddr,
-    /// Domain under which Services have their names.
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
+    /// Port for the store members of other masters; 0 for a master that no other can join.
+    #[arg(long, value_name = "PORT", default_value_t = 2380)]
+    pub store_peer_port: u16,
+    /// Port of the store's etcd API, for clients with a certificate of its CA; 0 turns it off.
+    #[arg(long, value_name = "PORT", default_value_t = 2379)]
+    pub store_client_port: u16,
+    /// Join the cluster of this master as a further one; needs --token. Ignored once this master has joined.
+    #[arg(long, value_name = "https://HOST:6443")]
+    pub join: Option<String>,
+    /// Token to join with, from `xebec token create --role server`; or, after `xebec snapshot restore`, the server token
+    /// (DATA_DIR/server/token). Better given in the environment than here.
+    #[arg(long, env = "XEBEC_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Addresses of pods; each node gets a /24 of it [default: the cluster's, or 10.42.0.0/16].
+    #[arg(long, value_name = "CIDR")]
+    pub cluster_cidr: Option<String>,
+    /// Addresses of Services [default: the cluster's, or 10.43.0.0/16].
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Option<String>,
+    /// Address of the cluster's DNS, inside the service CIDR [default: the cluster's, or 10.43.0.10].
+    #[arg(long, value_name = "IP")]
+    pub cluster_dns: Option<IpAddr>,
+    /// Domain under which Services have their names [default: the cluster's, or cluster.local].
+    #[arg(long, value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
     /// Another name or address that the API's certificate is valid for. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,
@@ -153,6 +168,31 @@ pub enum TokenCommand {
     Delete {
         /// The token, or the six characters of its id.
         token: String,
+    },
+}
+
+/// `xebec member`.
+#[derive(Args, Debug, Clone)]
+pub struct MemberArgs {
+    #[command(subcommand)]
+    pub command: MemberCommand,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+#[derive(Subcommand, Debug, Clone)]
+pub enum MemberCommand {
+    /// List the masters: who leads, who votes, where they are.
+    List,
+    /// Remove a master for good, running or lost. Its process ends; the others go on.
+    Remove {
+        /// Its id or name.
+        member: String,
+    },
+    /// Let a master vote that does not yet. A master that joins is promoted by itself once it has caught up.
+    Promote {
+        /// Its id or name.
+        member: String,
     },
 }
 

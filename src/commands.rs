@@ -2,6 +2,7 @@
 
 mod agent;
 mod cluster;
+mod member;
 mod server;
 mod snapshot;
 mod status;
@@ -20,6 +21,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Server(args) => runtime()?.block_on(server::run(*args)),
         Command::Agent(args) => runtime()?.block_on(agent::run(*args)),
         Command::Token(args) => runtime()?.block_on(token::run(args)),
+        Command::Member(args) => runtime()?.block_on(member::run(args)),
         Command::Store(args) => runtime()?.block_on(store::run(*args)),
         Command::Snapshot(args) => runtime()?.block_on(snapshot::run(args)),
         Command::Status(args) => runtime()?.block_on(status::run(args)),

@@ -7,6 +7,7 @@ mod embedded_store;
 mod join_token;
 mod logging;
 mod machine;
+mod masters;
 mod process;
 
 use std::process::ExitCode;

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use api_client::{Backend, Client, User};
 use api_machinery::Status;
 use api_server::{
-    ApiServer, Config, NodeIdentity, Pki, PkiConfig, PkiError, SecurityConfig, SecurityError,
-    SecurityParts, Settings, StartError, Store, ensure_security_objects,
+    ApiServer, Config, Extension, NodeIdentity, Pki, PkiConfig, PkiError, SecurityConfig,
+    SecurityError, SecurityParts, Settings, StartError, Store, ensure_security_objects,
 };
 use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ControlPlaneConfig;
+use crate::endpoints::LivingMasters;
 use crate::leader::{self, Leadership};
 use crate::{api_services, cluster_dns, cluster_settings, own_node};
 
@@ -53,6 +54,19 @@ pub struct ControlPlane {
     tasks: TaskTracker,
 }
 
+/// The cluster's certificates as `config` needs them: those that are there, new ones where they are missing.
+///
+/// # Errors
+/// A setting that cannot be, certificates that cannot be used.
+pub fn certificates(config: &ControlPlaneConfig) -> Result<Pki, ControlPlaneError> {
+    let service_cidr = block("service-cidr", &config.service_cidr)?;
+    let tls = config.directory.join("tls");
+    Ok(Pki::load_or_create(
+        &tls,
+        &pki_config(config, service_cidr),
+    )?)
+}
+
 impl ControlPlane {
     /// Returns when the API answers. Scheduler and controllers start by themselves when this process leads.
     ///
@@ -60,8 +74,11 @@ impl ControlPlane {
     /// A setting that cannot be, an address that is taken, certificates that cannot be used.
     pub async fn start(
         config: ControlPlaneConfig,
+        pki: Pki,
         store: Arc<dyn Store>,
         leadership: Leadership,
+        living: LivingMasters,
+        extensions: Vec<Arc<dyn Extension>>,
     ) -> Result<Self, ControlPlaneError> {
         let service_cidr = block("service-cidr", &config.service_cidr)?;
         let cluster_cidr = block("cluster-cidr", &config.cluster_cidr)?;
@@ -73,8 +90,7 @@ impl ControlPlane {
             });
         }
         let tls = config.directory.join("tls");
-        let pki = Pki::load_or_create(&tls, &pki_config(&config, service_cidr))?;
-        let api = start_api(&config, service_cidr, &pki, store).await?;
+        let api = start_api(&config, service_cidr, &pki, store, extensions).await?;
         let listen = api.address().unwrap_or(config.listen);
         let url = format!(
             "https://{}",
@@ -105,6 +121,7 @@ impl ControlPlane {
             // As upstream: the host, and what tells one process from another.
             format!("{}_{}", config.node_name, uuid::Uuid::new_v4()),
             leadership,
+            living,
             shutdown.clone(),
         ));
         let (renewed, stopped) = (pki.clone(), shutdown.clone());
@@ -194,6 +211,7 @@ async fn start_api(
     service_cidr: AddressBlock,
     pki: &Pki,
     store: Arc<dyn Store>,
+    extensions: Vec<Arc<dyn Extension>>,
 ) -> Result<ApiServer, ControlPlaneError> {
     let advertise_address = SocketAddr::new(config.advertise_address, config.listen.port());
     let security = SecurityParts::new(
@@ -215,6 +233,7 @@ async fn start_api(
             commit: String::new(),
         },
         documents: security.openid_documents().into(),
+        extensions,
         security: Box::new(|inside| security.build(inside)),
     };
     Ok(ApiServer::start(api_config, store).await?)
@@ -269,7 +288,7 @@ fn signing_authority(pki: &Pki, tls: &Path) -> Result<SigningAuthority, ControlP
 }
 
 /// Who makes the cluster's first objects.
-fn superuser() -> Arc<User> {
+pub(crate) fn superuser() -> Arc<User> {
     let groups = vec!["system:masters".into(), "system:authenticated".into()];
     Arc::new(User {
         name: "system:apiserver".into(),

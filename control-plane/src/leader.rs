@@ -12,7 +12,9 @@ use controllers::Options;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::component_leases;
+use crate::control_plane::superuser;
+use crate::endpoints::LivingMasters;
+use crate::{component_leases, endpoints};
 
 /// The fence of the term that this process leads in; none while it does not lead.
 pub type Leadership = watch::Receiver<Option<Bytes>>;
@@ -24,6 +26,7 @@ pub async fn follow(
     options: Options,
     identity: String,
     mut leadership: Leadership,
+    living: LivingMasters,
     shutdown: CancellationToken,
 ) {
     loop {
@@ -32,7 +35,17 @@ pub async fn follow(
         let work = async {
             if let Some(fence) = fence {
                 let options = options.clone();
-                lead(&backend, &reader, options, &identity, fence, term.clone()).await;
+                let living = living.clone();
+                lead(
+                    &backend,
+                    &reader,
+                    options,
+                    &identity,
+                    fence,
+                    living,
+                    term.clone(),
+                )
+                .await;
             }
         };
         let ended = async {
@@ -61,12 +74,15 @@ async fn lead(
     options: Options,
     identity: &str,
     fence: Bytes,
+    living: LivingMasters,
     term: CancellationToken,
 ) {
     tracing::info!("leading: starting scheduler and controllers");
     let informers = Informers::new(backend.clone());
     let fence = Some(fence);
+    let itself = Client::new(backend.clone(), superuser()).fenced(fence.clone());
     tokio::join!(
+        endpoints::keep(itself, living, term.clone()),
         controllers::run_all(
             backend.clone(),
             informers.clone(),

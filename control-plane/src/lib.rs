@@ -6,9 +6,11 @@ mod cluster_settings;
 mod component_leases;
 mod config;
 mod control_plane;
+mod endpoints;
 mod leader;
 mod own_node;
 
 pub use config::ControlPlaneConfig;
-pub use control_plane::{ControlPlane, ControlPlaneError};
+pub use control_plane::{ControlPlane, ControlPlaneError, certificates};
+pub use endpoints::LivingMasters;
 pub use leader::Leadership;

@@ -20,7 +20,7 @@ use crate::config::{Identity, Pem};
 use files::Files;
 use request::{Purpose, Subject};
 
-pub use trust::key_hash;
+pub use trust::{cluster_ca, key_hash, pem_der, pem_key_hash};
 
 /// The first wait after a request that failed; each further one is twice as long.
 const FIRST_RETRY: Duration = Duration::from_secs(2);

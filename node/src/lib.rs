@@ -48,7 +48,8 @@ pub use config::{
     Pem, ProxyMode, Reserve,
 };
 pub use enroll::{
-    ClusterSettings, EnrollConfig, EnrollError, EnrollToken, Enrolled, enroll, key_hash,
+    ClusterSettings, EnrollConfig, EnrollError, EnrollToken, Enrolled, cluster_ca, enroll,
+    key_hash, pem_der, pem_key_hash,
 };
 pub use error::AgentError;
 pub use runtime::run;

@@ -34,6 +34,9 @@ pub struct Config {
     pub name: String,
     /// URLs under which other members reach this one.
     pub peer_urls: Vec<String>,
+    /// Whether `peer_urls` hold for a member with data as well: it tells the others that it has moved. etcd keeps what
+    /// the cluster knows.
+    pub peer_urls_may_change: bool,
     /// URLs to listen on for other members; none for a member that stays alone.
     pub listen_peer_urls: Vec<String>,
     /// What a member without data does. Of no concern to one that has data.
@@ -68,6 +71,7 @@ impl Config {
             data_dir: data_dir.into(),
             name: "default".to_owned(),
             peer_urls: Vec::new(),
+            peer_urls_may_change: false,
             listen_peer_urls: Vec::new(),
             bootstrap: Bootstrap::Alone,
             peer_network: None,

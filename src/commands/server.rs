@@ -1,17 +1,22 @@
 //! `xebec server`: opens the store, starts the control plane on it, and a node agent beside them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use api_server::{Pki, StoreTls};
 use control_plane::{ControlPlane, ControlPlaneConfig, Leadership};
+use etcd_api::{Front, Options};
 use node::{AgentConfig, Identity, Pem};
+use raft_store::Store;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ProxyMode, ServerArgs};
 use crate::embedded_store::{EmbeddedStore, fence_of_term};
+use crate::masters::{self, ClusterSettings};
 use crate::process::{StopSignals, notify_ready, notify_stopping};
 use crate::{logging, machine};
 
@@ -26,36 +31,44 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     logging::init(&args.log)?;
     let identified = identify(&args)?;
     let mut signals = StopSignals::install()?;
-    create_data_dir(&args)?;
-    let store =
-        raft_store::Store::open(raft_store::Config::new(args.data_dir.join("server/store")))
-            .await?;
-    let leadership = leadership(&store);
-    let datastore = Arc::new(EmbeddedStore::new(store.clone()));
-    let config = control_plane_config(&args, &identified);
-    let control_plane = match ControlPlane::start(config, datastore, leadership).await {
-        Ok(control_plane) => control_plane,
-        Err(error) => return Err(abandoned(&store, error.into()).await),
+    let server = create_data_dir(&args)?;
+    let opened = tokio::select! {
+        opened = open(&args, &identified, &server) => opened?,
+        () = signals.received() => return Ok(()),
     };
-    let shutdown = CancellationToken::new();
-    let mut agent = match start_agent(&args, &identified, &control_plane, &shutdown) {
-        Ok(agent) => agent,
-        Err(error) => {
-            control_plane.shutdown().await;
-            return Err(abandoned(&store, error).await);
+    let store = opened.store.clone();
+    let begun = tokio::select! {
+        begun = start(&args, &identified, &server, opened) => begun,
+        why = store.ended() => Err(masters::removed(&server, &why)),
+        () = signals.received() => {
+            store.shutdown().await;
+            return Ok(());
         }
+    };
+    let Running {
+        control_plane,
+        mut agent,
+        sign,
+        shutdown,
+    } = match begun {
+        Ok(running) => running,
+        Err(error) => return Err(abandoned(&store, error).await),
     };
     notify_ready();
     tracing::info!(kubeconfig = %control_plane.kubeconfig().display(), "xebec server is ready");
 
     let outcome = tokio::select! {
         () = signals.received() => Ok(()),
+        why = store.ended() => Err(masters::removed(&server, &why)),
         ended = join(agent.as_mut()) => ended.and_then(|()| bail!("the node agent has ended")),
     };
     tracing::info!("stopping; a second signal stops at once");
     notify_stopping();
     let stop = async {
         shutdown.cancel();
+        // Clients go to another master, and another one leads, while this one still lets requests end.
+        let _ = sign.await;
+        store.hand_over().await;
         if let Some(agent) = agent.filter(|agent| !agent.is_finished()) {
             let _ = agent.await;
         }
@@ -66,6 +79,127 @@ pub async fn run(args: ServerArgs) -> Result<()> {
         () = stop => outcome,
         () = signals.received() => bail!("stopped at once by a second signal"),
     }
+}
+
+/// A member of the store that runs, and what belongs to it.
+struct Opened {
+    store: Store,
+    pki: Pki,
+    tls: StoreTls,
+    settings: ClusterSettings,
+}
+
+/// Joins where the flags ask for it, and opens this master's member of the store.
+async fn open(args: &ServerArgs, identified: &Identified, server: &Path) -> Result<Opened> {
+    let member = masters::Member {
+        name: &identified.node_name,
+        advertise_address: identified.advertise_address,
+        peer_port: args.store_peer_port,
+        client_port: args.store_client_port,
+    };
+    let bootstrap = masters::begin(args, server, &member).await?;
+    let settings = ClusterSettings::settle(args.into(), server)?;
+    let pki = control_plane::certificates(&control_plane_config(args, identified, &settings))?;
+    let tls = pki.store_tls()?;
+    let store = masters::open(server, &member, &tls, bootstrap).await?;
+    Ok(Opened {
+        store,
+        pki,
+        tls,
+        settings,
+    })
+}
+
+/// What runs on the store.
+struct Running {
+    control_plane: ControlPlane,
+    agent: Option<AgentTask>,
+    /// Takes this master's sign of life away when it stops.
+    sign: JoinHandle<()>,
+    shutdown: CancellationToken,
+}
+
+async fn start(
+    args: &ServerArgs,
+    identified: &Identified,
+    server: &Path,
+    opened: Opened,
+) -> Result<Running> {
+    let Opened {
+        store,
+        pki,
+        tls,
+        settings,
+    } = opened;
+    let shutdown = CancellationToken::new();
+    if args.store_client_port != 0 {
+        serve_store(args, identified, &store, tls, &shutdown).await?;
+    }
+    masters::await_majority(&store).await;
+    let extension = masters::Masters {
+        store: store.clone(),
+        server: server.to_owned(),
+    };
+    let control_plane = ControlPlane::start(
+        control_plane_config(args, identified, &settings),
+        pki,
+        Arc::new(EmbeddedStore::new(store.clone())),
+        leadership(&store),
+        masters::follow_signs(store.clone()),
+        vec![Arc::new(extension)],
+    )
+    .await?;
+    let agent = async {
+        settings.save(server)?;
+        masters::keep_bundle(&store, server).await?;
+        start_agent(args, identified, &settings, &control_plane, &shutdown)
+    };
+    match agent.await {
+        Ok(agent) => {
+            masters::warn_about_two(&store);
+            let port = control_plane.local_address().port();
+            let sign = tokio::spawn(masters::keep_sign(
+                store.clone(),
+                identified.node_name.clone(),
+                SocketAddr::new(identified.advertise_address, port),
+                shutdown.clone(),
+            ));
+            Ok(Running {
+                control_plane,
+                agent,
+                sign,
+                shutdown,
+            })
+        }
+        Err(error) => {
+            control_plane.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+/// Serves etcd's API to clients on other machines that have a certificate of the store's CA.
+async fn serve_store(
+    args: &ServerArgs,
+    identified: &Identified,
+    store: &Store,
+    tls: StoreTls,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let address = SocketAddr::new(identified.advertise_address, args.store_client_port);
+    let listener = tokio::net::TcpListener::bind(address).await;
+    let listener = listener.with_context(|| {
+        format!(
+            "cannot listen on {address} for clients of the store: another port with --store-client-port, 0 for none"
+        )
+    })?;
+    let front = Front::new(store.clone(), Options::default(), shutdown.clone());
+    tokio::spawn(async move {
+        if let Err(error) = front.serve(listener, Some(tls.server)).await {
+            tracing::error!(%error, "clients of the store are served no more");
+        }
+    });
+    Ok(())
 }
 
 /// Closes the store before a start that failed ends the process: its threads must not outlive it.
@@ -99,14 +233,16 @@ fn identify(args: &ServerArgs) -> Result<Identified> {
     })
 }
 
-fn create_data_dir(args: &ServerArgs) -> Result<()> {
+/// Makes `DATA_DIR/server`.
+fn create_data_dir(args: &ServerArgs) -> Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let server = args.data_dir.join("server");
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&server)
-        .with_context(|| format!("cannot create the data directory {}", server.display()))
+        .with_context(|| format!("cannot create the data directory {}", server.display()))?;
+    Ok(server)
 }
 
 /// Raft leadership as the control plane takes it: the fence of the term, while this member leads.
@@ -127,28 +263,33 @@ fn leadership(store: &raft_store::Store) -> Leadership {
     leadership
 }
 
-fn control_plane_config(args: &ServerArgs, identified: &Identified) -> ControlPlaneConfig {
+fn control_plane_config(
+    args: &ServerArgs,
+    identified: &Identified,
+    settings: &ClusterSettings,
+) -> ControlPlaneConfig {
     ControlPlaneConfig {
         directory: args.data_dir.join("server"),
         listen: SocketAddr::new(args.bind_address, args.https_port),
         advertise_address: identified.advertise_address,
         node_name: identified.node_name.clone(),
-        cluster_cidr: args.cluster_cidr.clone(),
-        service_cidr: args.service_cidr.clone(),
-        cluster_dns: args.cluster_dns,
-        cluster_domain: args.cluster_domain.clone(),
+        cluster_cidr: settings.cluster_cidr.clone(),
+        service_cidr: settings.service_cidr.clone(),
+        cluster_dns: settings.cluster_dns,
+        cluster_domain: settings.cluster_domain.clone(),
         tls_sans: args.tls_san.clone(),
         write_kubeconfig: args.write_kubeconfig.clone(),
         version: format!("v1.36.0+xebec.{}", env!("CARGO_PKG_VERSION")),
     }
 }
 
-type AgentTask = tokio::task::JoinHandle<Result<(), node::AgentError>>;
+type AgentTask = JoinHandle<Result<(), node::AgentError>>;
 
 /// Starts the node agent; it talks to this server like any other client. Without one, the answer is none.
 fn start_agent(
     args: &ServerArgs,
     identified: &Identified,
+    settings: &ClusterSettings,
     control_plane: &ControlPlane,
     shutdown: &CancellationToken,
 ) -> Result<Option<AgentTask>> {
@@ -174,10 +315,10 @@ fn start_agent(
     config.container_runtime_endpoint = args.agent.container_runtime_endpoint.clone();
     config.kubelet_port = args.agent.kubelet_port;
     config.healthz_port = args.agent.healthz_port;
-    config.cluster_dns = Some(args.cluster_dns);
-    config.cluster_domain = args.cluster_domain.clone();
-    config.cluster_cidr = args.cluster_cidr.clone();
-    config.service_cidr = args.service_cidr.clone();
+    config.cluster_dns = Some(settings.cluster_dns);
+    config.cluster_domain = settings.cluster_domain.clone();
+    config.cluster_cidr = settings.cluster_cidr.clone();
+    config.service_cidr = settings.service_cidr.clone();
     Ok(Some(tokio::spawn(node::run(config, shutdown.clone()))))
 }
 

@@ -7,6 +7,7 @@ use comfy_table::{Table, presets::NOTHING};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
+use super::member;
 use crate::cli::{Check, StatusArgs};
 
 /// A server that does not answer within this is not ready.
@@ -54,6 +55,28 @@ fn is_ready(node: &Node) -> bool {
         .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+/// The masters and, of the one that answers, how far its store is.
+async fn masters(client: &Client) -> Result<Table> {
+    let masters = member::list(client).await?;
+    let mut table = Table::new();
+    table
+        .load_preset(NOTHING)
+        .set_header(["MASTER", "ROLE", "ADDRESS", "REVISION", "TERM", "STORE"]);
+    for member in &masters.members {
+        let own = (member.id == masters.own.id).then_some(&masters.own);
+        let of_own = |text: fn(&member::Own) -> String| own.map(text).unwrap_or_default();
+        table.add_row([
+            member.name.clone(),
+            member.role().to_owned(),
+            member.peer_urls.join(","),
+            of_own(|own| own.revision.to_string()),
+            of_own(|own| own.raft_term.to_string()),
+            of_own(|own| format!("{} MB", own.db_size_bytes.div_ceil(1_000_000))),
+        ]);
+    }
+    Ok(table)
+}
+
 async fn show(client: &Client) -> Result<()> {
     let version = client
         .apiserver_version()
@@ -61,6 +84,7 @@ async fn show(client: &Client) -> Result<()> {
         .context("the API does not answer")?;
     api(client).await?;
     println!("API: ready, {}", version.git_version);
+    println!("{}\n", masters(client).await?);
     let mut table = Table::new();
     table
         .load_preset(NOTHING)

@@ -18,22 +18,22 @@ const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
 const NAME_PREFIX: &str = "bootstrap-token-";
 /// The group that may ask for a node's certificate.
 const AGENT_GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
+/// The group that may become a master and is given the cluster's keys.
+const SERVER_GROUP: &str = "system:bootstrappers:xebec:masters";
 
 pub async fn run(args: TokenArgs) -> Result<()> {
     let client = args.cluster.client().await?;
     let api: Api<Secret> = Api::namespaced(client, NAMESPACE);
     match args.command {
         TokenCommand::Create {
-            role: TokenRole::Server,
-            ..
-        } => bail!("--role server: further masters cannot join yet; leave it at agent"),
-        TokenCommand::Create {
-            ttl, description, ..
+            role,
+            ttl,
+            description,
         } => {
             let ca_hash = args.cluster.ca_hash().await?;
             let expires = expiration(&ttl, Timestamp::now())?;
             let bootstrap = BootstrapToken::random();
-            let secret = secret(&bootstrap, expires, &description);
+            let secret = secret(&bootstrap, role, expires, &description);
             api.create(&PostParams::default(), &secret).await?;
             println!("{}", JoinToken { ca_hash, bootstrap });
             Ok(())
@@ -57,14 +57,25 @@ fn expiration(ttl: &str, now: Timestamp) -> Result<Option<Timestamp>> {
     Ok(Some(Timestamp::from_second(end.as_second())?))
 }
 
-fn secret(token: &BootstrapToken, expires: Option<Timestamp>, description: &str) -> Secret {
+fn secret(
+    token: &BootstrapToken,
+    role: TokenRole,
+    expires: Option<Timestamp>,
+    description: &str,
+) -> Secret {
+    let group = match role {
+        TokenRole::Agent => AGENT_GROUP,
+        TokenRole::Server => SERVER_GROUP,
+    };
     let mut data = BTreeMap::from([
         ("token-id", token.id.clone()),
         ("token-secret", token.secret.clone()),
         ("usage-bootstrap-authentication", "true".to_owned()),
-        ("usage-bootstrap-signing", "true".to_owned()),
-        ("auth-extra-groups", AGENT_GROUP.to_owned()),
+        ("auth-extra-groups", group.to_owned()),
     ]);
+    if role == TokenRole::Agent {
+        data.insert("usage-bootstrap-signing", "true".to_owned());
+    }
     if let Some(expires) = expires {
         data.insert("expiration", expires.to_string());
     }

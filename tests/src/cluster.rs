@@ -55,6 +55,9 @@ impl Cluster {
             format!("--data-dir={}", directory.path().display()),
             format!("--https-port={port}"),
             "--node-name=node-1".to_owned(),
+            // Several clusters run side by side, each of one master.
+            "--store-peer-port=0".to_owned(),
+            "--store-client-port=0".to_owned(),
         ];
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         if with_node {

@@ -117,6 +117,7 @@ fn config() -> Config {
             version: "v1.36.0".into(),
             commit: String::new(),
         },
+        extensions: Vec::new(),
         documents: Vec::new(),
         security: Box::new(|_| Security {
             authenticator: Arc::new(Everyone),

@@ -56,6 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         listen: Some(listen),
         tls: None,
         kubelet_tls: None,
+        extensions: Vec::new(),
         documents: Vec::new(),
         settings: Settings {
             advertise_address: SocketAddr::from(([192, 0, 2, 1], listen.port())),

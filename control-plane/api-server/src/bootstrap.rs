@@ -43,13 +43,13 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Status> {
     try_join_all(
         endpoints
             .iter()
-            .map(|(path, object)| keep_current(&backend, path, object)),
+            .map(|(path, object)| ensure(&backend, path, object)),
     )
     .await?;
     Ok(())
 }
 
-/// Where the API server is found under the Service `kubernetes`.
+/// Where the first API server is found under the Service `kubernetes`; later ones, and changes, are for whoever leads.
 fn own_endpoints(core: &Core) -> Vec<(&'static str, Value)> {
     let address = core.settings.advertise_address;
     if address.ip().is_loopback() || address.ip().is_unspecified() {
@@ -85,15 +85,6 @@ fn own_endpoints(core: &Core) -> Vec<(&'static str, Value)> {
             }),
         ),
     ]
-}
-
-/// Creates the object, or brings the one that is there up to date.
-async fn keep_current(backend: &impl Backend, path: &str, object: &Value) -> Result<(), Status> {
-    let own = format!("{path}/{}", object.name());
-    match exists(backend, &own).await? {
-        true => write(backend, Verb::Put, own, object).await,
-        false => write(backend, Verb::Post, path.to_owned(), object).await,
-    }
 }
 
 /// A read costs the store less than a create that fails.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api_client::Backend;
 
 use crate::identity::{Authenticator, Authorizer, Impersonation};
-use crate::plugin::{Admission, ObjectReader, VirtualResource};
+use crate::plugin::{Admission, Extension, ObjectReader, VirtualResource};
 
 /// Facts that requests are answered with.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub settings: Settings,
     /// Paths that are answered with a fixed document (OpenID discovery).
     pub documents: Vec<(&'static str, serde_json::Value)>,
+    /// Further paths that are answered by others.
+    pub extensions: Vec<Arc<dyn Extension>>,
     /// Builds security on top of the caches.
     pub security: Box<dyn FnOnce(Inside) -> Security + Send>,
 }

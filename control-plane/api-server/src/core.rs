@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::flow::FlowControl;
 use crate::identity::{Authenticator, Authorizer, Impersonation};
 use crate::metrics::Metrics;
-use crate::plugin::{Admission, VirtualResource};
+use crate::plugin::{Admission, Extension, VirtualResource};
 use crate::resource::Resources;
 use crate::store::Store;
 use crate::ttl::EventLeases;
@@ -30,6 +30,8 @@ pub(crate) struct Core {
     pub settings: Settings,
     /// Paths that are answered with a fixed document.
     pub documents: Vec<(&'static str, serde_json::Value)>,
+    /// Further paths that are answered by others.
+    pub extensions: Vec<Arc<dyn Extension>>,
     pub event_leases: EventLeases,
     /// For connections to nodes' agents.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,

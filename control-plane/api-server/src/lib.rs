@@ -67,9 +67,12 @@ pub use identity::{
 pub use memory::MemoryStore;
 pub use pki::{
     CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest,
-    Signer, kubeconfig, parse_csr,
+    Signer, StoreTls, kubeconfig, parse_csr,
 };
-pub use plugin::{Admission, Attributes, ObjectReader, Operation, VirtualRequest, VirtualResource};
+pub use plugin::{
+    Admission, Attributes, Extension, ExtensionRequest, ObjectReader, Operation, VirtualRequest,
+    VirtualResource,
+};
 pub use rbac::aggregate_cluster_roles;
 pub use request::RequestInfo;
 pub use rules::Rules;

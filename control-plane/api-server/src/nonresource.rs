@@ -4,6 +4,8 @@ mod discovery;
 mod health;
 mod openapi;
 
+use std::sync::Arc;
+
 use api_machinery::Status;
 use http::StatusCode;
 use serde_json::json;
@@ -12,6 +14,7 @@ use crate::answer::{Answer, Context};
 use crate::body::RequestBody;
 use crate::core::Core;
 use crate::negotiate::Accepted;
+use crate::plugin::{Extension, ExtensionRequest};
 
 type Handler = fn(&Core, &Context, &str) -> Result<Answer, Status>;
 
@@ -32,7 +35,18 @@ const TABLE: &[(&str, Handler)] = &[
 ///
 /// # Errors
 /// 404 for paths that nobody answers, 405 for methods other than GET.
-pub(crate) async fn run(core: &Core, cx: Context, _body: RequestBody) -> Result<Answer, Status> {
+pub(crate) async fn run(core: &Core, cx: Context, body: RequestBody) -> Result<Answer, Status> {
+    if let Some((extension, rest)) = extension(core, &cx.info.path) {
+        let request = ExtensionRequest {
+            user: &cx.user,
+            method: &cx.method,
+            rest,
+            headers: &cx.headers,
+            body: body.read().await?,
+        };
+        let answer = extension.call(request).await?;
+        return Ok(Answer::json(StatusCode::OK, answer.to_string()));
+    }
     if !matches!(cx.info.verb, "get" | "head") {
         return Err(Status::method_not_allowed());
     }
@@ -56,6 +70,15 @@ pub(crate) async fn run(core: &Core, cx: Context, _body: RequestBody) -> Result<
     let document = core.documents.iter().find(|(own, _)| *own == path);
     let (_, document) = document.ok_or_else(Status::no_such_path)?;
     Ok(Answer::json(StatusCode::OK, document.to_string()))
+}
+
+/// Whose path it is, and what follows.
+fn extension<'a>(core: &'a Core, path: &'a str) -> Option<(&'a Arc<dyn Extension>, &'a str)> {
+    core.extensions.iter().find_map(|extension| {
+        let rest = path.strip_prefix(extension.path())?;
+        let below = rest.is_empty() || rest.starts_with('/');
+        below.then(|| (extension, rest.trim_matches('/')))
+    })
 }
 
 fn index(core: &Core) -> Answer {

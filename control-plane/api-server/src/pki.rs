@@ -10,6 +10,7 @@ mod files;
 mod kubeconfig;
 mod profile;
 mod signer;
+mod store_pki;
 mod tls;
 
 use std::net::IpAddr;
@@ -22,10 +23,12 @@ use rustls::pki_types::CertificateDer;
 
 use authority::Authority;
 use profile::Profile;
+use store_pki::StorePki;
 
 pub use client_trust::{ClientCertificate, ClientTrust, PeerCertificate};
 pub use kubeconfig::{cluster_info, kubeconfig};
 pub use signer::{CertificateUsage, CsrSummary, SignRequest, Signer, parse_csr};
+pub use store_pki::StoreTls;
 
 /// What the certificates must say about this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +90,7 @@ struct Shared {
     config: PkiConfig,
     ca: Authority,
     front_proxy_ca: Authority,
+    store: StorePki,
     serving: tls::LiveCertificate,
     kubelet_client: tls::LiveCertificate,
     /// One issuing at a time, so that a certificate always meets its key.
@@ -107,6 +111,7 @@ impl Pki {
             config: config.clone(),
             ca,
             front_proxy_ca,
+            store: StorePki::load_or_create(dir, config)?,
             serving: tls::LiveCertificate::new(&serving)?,
             kubelet_client: tls::LiveCertificate::new(&kubelet_client)?,
             issuing: Mutex::new(()),
@@ -122,6 +127,7 @@ impl Pki {
             config,
             ca,
             front_proxy_ca,
+            store,
             serving,
             kubelet_client,
             issuing,
@@ -131,6 +137,7 @@ impl Pki {
         kubelet_client.replace(&ca.ensure(dir, &Profile::kubelet_client(), now)?)?;
         ca.ensure(dir, &Profile::admin(), now)?;
         front_proxy_ca.ensure(dir, &Profile::front_proxy_client(), now)?;
+        store.renew(config, now)?;
         Ok(now + profile::LEAF_LIFETIME / 30)
     }
 
@@ -184,6 +191,11 @@ impl Pki {
     /// The private key of service-account tokens, PKCS#8 PEM.
     pub fn service_account_key(&self) -> Result<String, PkiError> {
         files::read(&self.0.dir.join("sa.key"))
+    }
+
+    /// TLS of the store: among members, and for clients of etcd's API.
+    pub fn store_tls(&self) -> Result<StoreTls, PkiError> {
+        self.0.store.tls()
     }
 
     /// How the API server connects to kubelets: theirs must be a serving certificate of the cluster CA.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use api_machinery::Status;
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use crate::identity::UserInfo;
@@ -150,4 +152,26 @@ pub trait VirtualResource: Send + Sync + 'static {
 
     /// The object as it is answered.
     async fn create(&self, request: VirtualRequest<'_>) -> Result<Value, Status>;
+}
+
+/// One request for a path of an [`Extension`].
+#[derive(Debug)]
+pub struct ExtensionRequest<'a> {
+    pub user: &'a UserInfo,
+    pub method: &'a Method,
+    /// What follows the extension's path, without slashes around it.
+    pub rest: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: Bytes,
+}
+
+/// Answers paths that are no resources and that the API server itself knows nothing of. Who may call it is RBAC's matter
+/// (`nonResourceURLs`).
+#[async_trait]
+pub trait Extension: Send + Sync + 'static {
+    /// The path that it answers, with all below.
+    fn path(&self) -> &'static str;
+
+    /// The JSON that is answered.
+    async fn call(&self, request: ExtensionRequest<'_>) -> Result<Value, Status>;
 }

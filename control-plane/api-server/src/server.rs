@@ -91,6 +91,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             settings: config.settings,
             documents: config.documents,
+            extensions: config.extensions,
             event_leases: EventLeases::default(),
             kubelet_tls: config.kubelet_tls,
             stop: stop.clone(),

@@ -9,7 +9,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::EnrollError;
 
 /// Reads `kube-public/cluster-info` from a server that is not trusted yet; gives the CA's PEM if its public key has this hash.
-pub(super) async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String, EnrollError> {
+///
+/// # Errors
+/// When the server does not answer, or has another CA.
+pub async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String, EnrollError> {
     let unusable = |reason: String| EnrollError::ClusterInfo {
         server: server.to_owned(),
         reason,
@@ -32,10 +35,7 @@ pub(super) async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String
     let text = info.data.unwrap_or_default().remove("kubeconfig");
     let text = text.ok_or_else(|| unusable("cluster-info holds no kubeconfig".to_owned()))?;
     let pem = ca_of(&text).map_err(unusable)?;
-    let found = x509_parser::pem::parse_x509_pem(pem.as_bytes())
-        .map_err(|e| e.to_string())
-        .and_then(|(_, pem)| key_hash(&pem.contents))
-        .map_err(unusable)?;
+    let found = pem_key_hash(pem.as_bytes()).map_err(unusable)?;
     if found != *wanted {
         return Err(EnrollError::WrongCa {
             server: server.to_owned(),
@@ -74,6 +74,23 @@ fn ca_of(kubeconfig: &str) -> Result<String, String> {
 pub fn key_hash(der: &[u8]) -> Result<[u8; 32], String> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|e| e.to_string())?;
     Ok(Sha256::digest(certificate.public_key().raw).into())
+}
+
+/// The same of a certificate in PEM.
+///
+/// # Errors
+/// What is wrong with the certificate.
+pub fn pem_key_hash(pem: &[u8]) -> Result<[u8; 32], String> {
+    key_hash(&pem_der(pem)?)
+}
+
+/// The first certificate of a PEM text, in DER.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn pem_der(pem: &[u8]) -> Result<Vec<u8>, String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem).map_err(|e| e.to_string())?;
+    Ok(pem.contents)
 }
 
 #[cfg(test)]

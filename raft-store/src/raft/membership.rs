@@ -35,6 +35,9 @@ pub enum Change {
         name: String,
         client_urls: Vec<String>,
         incarnation: u64,
+        /// Where it is reached from now on; none if that has not changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peer_urls: Option<Vec<String>>,
     },
 }
 
@@ -83,7 +86,8 @@ impl Change {
                 name,
                 client_urls,
                 incarnation,
-            } => view.publish(*id, name, client_urls, *incarnation),
+                peer_urls,
+            } => view.publish(*id, name, client_urls, *incarnation, peer_urls.as_ref()),
         }
     }
 }
@@ -248,10 +252,14 @@ impl View<'_> {
         name: &str,
         client_urls: &[String],
         incarnation: u64,
+        peer_urls: Option<&Vec<String>>,
     ) -> Result<Option<Step>, Error> {
         let info = self.info(id)?;
+        let peer_urls = peer_urls.unwrap_or(&info.peer_urls);
+        self.check_urls_unused(id, peer_urls)?;
         let new = MemberInfo {
             name: name.to_owned(),
+            peer_urls: peer_urls.clone(),
             client_urls: client_urls.to_vec(),
             incarnation: if info.incarnation == 0 {
                 incarnation
@@ -367,6 +375,28 @@ mod tests {
             "can only promote a learner member",
         );
         check(promote(8), &with_learner, &behind, "member not found");
+    }
+
+    #[test]
+    fn a_member_tells_that_it_has_moved() {
+        let publish = |port: u16| Change::Publish {
+            id: 2,
+            name: "m2".to_owned(),
+            client_urls: Vec::new(),
+            incarnation: 0,
+            peer_urls: Some(vec![format!("http://10.0.0.2:{port}")]),
+        };
+        let (three, all) = (membership(3, 0), facts(&[2, 3], 1000));
+        check(publish(2380), &three, &all, "nothing to do");
+        check(publish(2381), &three, &all, "10.0.0.2:2381");
+        let taken = Change::Publish {
+            id: 2,
+            name: "m2".to_owned(),
+            client_urls: Vec::new(),
+            incarnation: 0,
+            peer_urls: Some(vec!["http://10.0.0.3:2380".to_owned()]),
+        };
+        check(taken, &three, &all, "Peer URLs already exists");
     }
 
     #[test]

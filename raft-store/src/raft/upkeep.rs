@@ -13,7 +13,7 @@ use super::reconfigure::{Reconfigure, ask_leader};
 use super::state_machine::StateMachine;
 use super::types::TypeConfig;
 use crate::config::Config;
-use crate::peer::Peers;
+use crate::peer::{Kind, Peers};
 use crate::{Error, Leadership};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -72,11 +72,17 @@ pub async fn publish(
     mut leadership: watch::Receiver<Leadership>,
     published: watch::Sender<bool>,
 ) {
+    let moved_to = config.peer_urls_may_change.then(|| {
+        let mut urls = config.peer_urls.clone();
+        urls.sort();
+        urls
+    });
     let change = Change::Publish {
         id: peers.me.member,
         name: config.name.clone(),
         client_urls: config.client_urls.clone(),
         incarnation: peers.me.incarnation,
+        peer_urls: moved_to.clone(),
     };
     let mut metrics = raft.server_metrics();
     loop {
@@ -86,7 +92,11 @@ pub async fn publish(
             members.get_node(&peers.me.member).cloned()
         };
         if let Some(info) = known {
+            let moved = moved_to
+                .as_ref()
+                .is_some_and(|urls| *urls != info.peer_urls);
             let told = info.name == config.name
+                && !moved
                 && info.client_urls == config.client_urls
                 && info.incarnation == peers.me.incarnation;
             if told {
@@ -110,12 +120,45 @@ pub async fn publish(
                 }
                 continue;
             }
+            if moved {
+                // Nobody finds this member where it is now, so it hears of no leader: it asks all whom it knows.
+                ask_everyone(raft, peers, config, &change).await;
+                tokio::select! {
+                    () = tokio::time::sleep(config.election_timeout) => {}
+                    changed = leadership.changed() => if changed.is_err() { return },
+                }
+                continue;
+            }
         }
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { return },
             changed = leadership.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// Asks every other member for a change: whichever leads carries it out, the others refuse.
+async fn ask_everyone(raft: &Raft, peers: &Arc<Peers>, config: &Config, change: &Change) {
+    let members: Vec<u64> = {
+        let metrics = raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let nodes = metrics.membership_config.membership().nodes();
+        nodes.map(|(id, _)| *id).collect()
+    };
+    let body = serde_json::to_vec(change).expect("a change is JSON");
+    let others = members.into_iter().filter(|id| *id != peers.me.member);
+    let asked = others.map(|id| {
+        let (link, body) = (peers.link(id), body.clone());
+        async move {
+            let answer = link
+                .call(Kind::ChangeMembers, body.into(), config.election_timeout)
+                .await;
+            if let Err(error) = answer {
+                tracing::debug!(member = format_args!("{id:x}"), %error, "it does not take the new address");
+            }
+        }
+    });
+    futures::future::join_all(asked).await;
 }
 
 /// As leader: ends a change that a former leader left half done, and promotes new voters that have caught up.

@@ -20,6 +20,11 @@ impl Store {
         ))
     }
 
+    /// Whether a member has a vote. One that was added to vote has none before it has caught up.
+    pub fn has_vote(&self, id: u64) -> bool {
+        self.inner.node.raft.voter_ids().any(|voter| voter == id)
+    }
+
     /// Adds a member that others reach at `peer_urls`; the new member, and all of them.
     ///
     /// It has no name until it has started. One that is not to stay a learner becomes a voter once it has caught up.
@@ -85,7 +90,7 @@ impl Store {
     }
 
     /// Before this member stops: if it leads, it lets the voter lead that lacks least. Proposals go to that one.
-    pub(super) async fn hand_over(&self) {
+    pub async fn hand_over(&self) {
         let node = &self.inner.node;
         let Ok((membership, facts)) = node.reconfigure.look(&node.raft) else {
             return;

@@ -25,7 +25,7 @@ pub(super) struct Profile {
     pub(super) common_name: String,
     pub(super) organization: Option<&'static str>,
     pub(super) sans: Vec<String>,
-    pub(super) usage: ExtendedKeyUsagePurpose,
+    pub(super) usages: Vec<ExtendedKeyUsagePurpose>,
 }
 
 impl Profile {
@@ -35,7 +35,7 @@ impl Profile {
             common_name: common_name.into(),
             organization,
             sans: Vec::new(),
-            usage: ExtendedKeyUsagePurpose::ClientAuth,
+            usages: vec![ExtendedKeyUsagePurpose::ClientAuth],
         }
     }
 
@@ -71,7 +71,7 @@ impl Profile {
             common_name: format!("system:node:{name}"),
             organization: Some("system:nodes"),
             sans,
-            usage: ExtendedKeyUsagePurpose::ServerAuth,
+            usages: vec![ExtendedKeyUsagePurpose::ServerAuth],
         }
     }
 
@@ -103,8 +103,41 @@ impl Profile {
             common_name: "kube-apiserver".into(),
             organization: None,
             sans,
-            usage: ExtendedKeyUsagePurpose::ServerAuth,
+            usages: vec![ExtendedKeyUsagePurpose::ServerAuth],
         }
+    }
+
+    /// What store members show each other, whoever connects.
+    pub(super) fn store_peer(config: &PkiConfig) -> Self {
+        Self {
+            file: "peer-server-client".into(),
+            common_name: "etcd-peer".into(),
+            organization: None,
+            sans: store_names(config),
+            usages: vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        }
+    }
+
+    /// What the store shows to clients of etcd's API.
+    pub(super) fn store_server(config: &PkiConfig) -> Self {
+        Self {
+            file: "server-client".into(),
+            common_name: "etcd-server".into(),
+            organization: None,
+            sans: store_names(config),
+            usages: vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+        }
+    }
+
+    /// What clients of etcd's API on this machine show.
+    pub(super) fn store_client() -> Self {
+        Self::client("client", "etcd-client", None)
     }
 
     pub(super) fn params(&self, now_unix_seconds: u64) -> Result<CertificateParams, rcgen::Error> {
@@ -114,11 +147,24 @@ impl Profile {
             KeyUsagePurpose::DigitalSignature,
             KeyUsagePurpose::KeyEncipherment,
         ];
-        params.extended_key_usages = vec![self.usage.clone()];
+        params.extended_key_usages = self.usages.clone();
         params.use_authority_key_identifier_extension = true;
         set_validity(&mut params, now_unix_seconds, LEAF_LIFETIME);
         Ok(params)
     }
+}
+
+fn store_names(config: &PkiConfig) -> Vec<String> {
+    let mut names = vec![
+        "localhost".to_owned(),
+        config.node_name.clone(),
+        Ipv4Addr::LOCALHOST.to_string(),
+    ];
+    let own = config.advertise_address.to_string();
+    if !names.contains(&own) {
+        names.push(own);
+    }
+    names
 }
 
 /// A self-signed CA.

@@ -43,6 +43,7 @@ impl Cluster {
                 version: "v1.36.0".into(),
                 commit: "test".into(),
             },
+            extensions: Vec::new(),
             documents: parts.openid_documents().into(),
             security: Box::new(|inside| parts.build(inside)),
         };

@@ -61,6 +61,7 @@ pub async fn start() -> Server {
             version: "v1.36.0+test".into(),
             commit: String::new(),
         },
+        extensions: Vec::new(),
         documents: Vec::new(),
         security: Box::new(|_| Security {
             authenticator: Arc::new(Everyone),

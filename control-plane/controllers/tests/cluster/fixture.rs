@@ -88,6 +88,7 @@ impl Cluster {
                 version: "v1.36.0".into(),
                 commit: String::new(),
             },
+            extensions: Vec::new(),
             documents: Vec::new(),
             security: Box::new(|inside| parts.build(inside)),
         };

@@ -1,0 +1,220 @@
+//! Signs of life: each master keeps a key under a lease, with the address of its API, and all follow whose key is there.
+//!
+//! A new leader gives every lease its full time again, so the lease of the leader before it would hold too long: it asks
+//! each master itself, once, and again those that did not answer as long as their key is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use raft_store::{
+    Error, EventKind, KeyRange, LeaseGrantRequest, PutRequest, RangeRequest, Store, WatchRequest,
+    Watcher,
+};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Each master's key is its name below this.
+const PREFIX: &str = "/xebec/masters/";
+/// How long a sign holds, seconds; the store raises what is below its own minimum.
+const TTL_SECONDS: i64 = 2;
+const RENEW_EVERY: Duration = Duration::from_millis(500);
+/// A master that takes no connection within this is not counted for now.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// The wait after a call of the store that failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Keeps this master's sign until `stop`; then takes it away, so that nobody waits for its end.
+pub async fn keep_sign(store: Store, name: String, api: SocketAddr, stop: CancellationToken) {
+    let mut lease = 0;
+    let keeping = async {
+        loop {
+            if let Err(error) = keep_one(&store, &name, api, &mut lease).await {
+                tracing::debug!(%error, "the sign of life is made anew");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = keeping => {}
+        () = stop.cancelled() => {}
+    }
+    if lease != 0
+        && tokio::time::timeout(ANSWER_LIMIT, store.lease_revoke(lease))
+            .await
+            .is_err()
+    {
+        tracing::debug!("the sign of life ends by itself");
+    }
+}
+
+/// Makes the sign and renews it until it is gone.
+async fn keep_one(
+    store: &Store,
+    name: &str,
+    api: SocketAddr,
+    lease: &mut i64,
+) -> Result<(), Error> {
+    let ttl = TTL_SECONDS;
+    *lease = store
+        .lease_grant(LeaseGrantRequest { id: 0, ttl })
+        .await?
+        .id;
+    let put = PutRequest {
+        key: Bytes::from(format!("{PREFIX}{name}")),
+        value: Bytes::from(api.to_string()),
+        lease: *lease,
+        ..PutRequest::default()
+    };
+    store.put(put).await?;
+    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if store.lease_keep_alive(*lease).await?.ttl <= 0 {
+            return Err(Error::LeaseNotFound);
+        }
+    }
+}
+
+/// Follows which masters live, by the addresses of their APIs. Goes on as long as the store does.
+pub fn follow(store: Store) -> watch::Receiver<Vec<SocketAddr>> {
+    let (sender, living) = watch::channel(Vec::new());
+    tokio::spawn(async move {
+        while !sender.is_closed() {
+            match follow_once(&store, &sender).await {
+                Err(Error::Stopped) => return,
+                Err(error) => tracing::debug!(%error, "the masters' signs are read anew"),
+                Ok(()) => return,
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    });
+    living
+}
+
+/// Whose key is there, and who of them did not answer.
+#[derive(Default)]
+struct Signs {
+    masters: BTreeMap<Bytes, SocketAddr>,
+    silent: BTreeSet<Bytes>,
+}
+
+impl Signs {
+    fn put(&mut self, key: &Bytes, value: &[u8]) {
+        // One that has just been made is a sign in itself.
+        self.silent.remove(key);
+        let address = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
+        if let Some(address) = address {
+            self.masters.insert(key.clone(), address);
+        }
+    }
+
+    fn remove(&mut self, key: &Bytes) {
+        self.masters.remove(key);
+        self.silent.remove(key);
+    }
+
+    fn living(&self) -> Vec<SocketAddr> {
+        let answering = |(key, _): &(&Bytes, &SocketAddr)| !self.silent.contains(*key);
+        let living = self.masters.iter().filter(answering);
+        living.map(|(_, address)| *address).collect()
+    }
+
+    /// Asks those of `keys` and notes who does not answer.
+    async fn ask(&mut self, keys: Vec<Bytes>) {
+        let asked = keys.into_iter().filter_map(|key| {
+            let address = *self.masters.get(&key)?;
+            Some(async move {
+                let connected = tokio::time::timeout(ANSWER_LIMIT, TcpStream::connect(address));
+                (key, matches!(connected.await, Ok(Ok(_))))
+            })
+        });
+        for (key, answers) in join_all(asked).await {
+            match answers {
+                true => self.silent.remove(&key),
+                false => self.silent.insert(key),
+            };
+        }
+    }
+}
+
+async fn follow_once(store: &Store, living: &watch::Sender<Vec<SocketAddr>>) -> Result<(), Error> {
+    let range = KeyRange::prefix(PREFIX);
+    let request = RangeRequest {
+        range: range.clone(),
+        ..RangeRequest::default()
+    };
+    let answer = store.range(request).await?;
+    let mut signs = Signs::default();
+    for kv in &answer.kvs {
+        signs.put(&kv.key, &kv.value);
+    }
+    let mut watcher = store.watch(WatchRequest {
+        range,
+        start_revision: answer.revision + 1,
+        ..WatchRequest::default()
+    })?;
+    let mut leadership = store.leadership();
+    let mut led = false;
+    loop {
+        let leads = leadership.borrow_and_update().is_leader;
+        if leads && !led {
+            signs.ask(signs.masters.keys().cloned().collect()).await;
+        }
+        led = leads;
+        let now = signs.living();
+        living.send_if_modified(|known| {
+            let differs = *known != now;
+            known.clone_from(&now);
+            differs
+        });
+        tokio::select! {
+            taken = take_in(&mut watcher, &mut signs) => taken?,
+            changed = leadership.changed() => changed.map_err(|_| Error::Stopped)?,
+            () = tokio::time::sleep(RETRY), if leads && !signs.silent.is_empty() => {
+                signs.ask(signs.silent.iter().cloned().collect()).await;
+            }
+        }
+    }
+}
+
+async fn take_in(watcher: &mut Watcher, signs: &mut Signs) -> Result<(), Error> {
+    let batch = watcher.next().await.map_err(|_| Error::NoLeader)?;
+    for event in &batch.events {
+        match event.kind {
+            EventKind::Put => signs.put(&event.kv.key, &event.kv.value),
+            EventKind::Delete => signs.remove(&event.kv.key),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_not_counted_until_it_does() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = listener.local_addr().unwrap();
+        let gone = {
+            let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            other.local_addr().unwrap()
+        };
+        let (a, b) = (Bytes::from("a"), Bytes::from("b"));
+        let mut signs = Signs::default();
+        signs.put(&a, here.to_string().as_bytes());
+        signs.put(&b, gone.to_string().as_bytes());
+        assert_eq!(signs.living().len(), 2);
+        signs.ask(vec![a.clone(), b.clone()]).await;
+        assert_eq!(signs.living(), [here]);
+        signs.put(&b, gone.to_string().as_bytes());
+        assert_eq!(signs.living(), [here, gone], "it gave a sign");
+        signs.remove(&a);
+        assert_eq!(signs.living(), [gone]);
+    }
+}

@@ -1,0 +1,283 @@
+//! Three masters on hosts of their own: they join with a token, each answers, any of them may be lost. Needs root.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tests::{Host, Kubectl, Network, Process, binary, contains, eventually, kubectls, run};
+
+/// What a busy machine may take for one step.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A host with a master and its data.
+struct Master {
+    name: String,
+    process: Option<Process>,
+    directory: tempfile::TempDir,
+    host: Host,
+}
+
+impl Master {
+    /// Starts a master; it runs no pods.
+    fn start(host: Host, name: &str, flags: &[String]) -> Result<Self> {
+        let mut master = Self {
+            name: name.to_owned(),
+            process: None,
+            directory: tempfile::Builder::new().prefix("xebec-test-").tempdir()?,
+            host,
+        };
+        master.spawn(flags)?;
+        Ok(master)
+    }
+
+    fn spawn(&mut self, flags: &[String]) -> Result<()> {
+        let mut command = self.command()?;
+        let log = self.directory.path().join("log");
+        self.process = Some(Process::start(command.args(flags), &log)?);
+        let check = format!("--kubeconfig={}", self.kubeconfig().display());
+        eventually("the master is ready", PATIENCE, || {
+            if let Some(status) = self.process()?.ended()? {
+                bail!("it ended with {status}: {}", self.process()?.tail());
+            }
+            xebec(&["status", "--check=api", &check]).map(drop)
+        })
+    }
+
+    fn command(&self) -> Result<Command> {
+        Ok(server(&self.host, &self.name, self.directory.path())?)
+    }
+
+    fn process(&mut self) -> Result<&mut Process> {
+        self.process.as_mut().context("not running")
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.directory.path().join("server/admin.kubeconfig")
+    }
+
+    fn kubectl(&self) -> Result<Kubectl> {
+        let program = kubectls().into_iter().next_back().context("no kubectl")?;
+        Ok(Kubectl::new(program, self.kubeconfig()))
+    }
+
+    /// `xebec` with this master's kubeconfig.
+    fn xebec(&self, arguments: &[&str]) -> Result<String> {
+        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig().display());
+        xebec(&[arguments, &[&kubeconfig]].concat())
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process
+            && std::thread::panicking()
+        {
+            eprintln!("--- {} ---\n{}", self.name, process.tail());
+        }
+    }
+}
+
+fn server(host: &Host, name: &str, data_dir: &Path) -> Result<Command> {
+    let mut command = host.command(binary()?);
+    command
+        .args(["server", "--disable-agent"])
+        .arg(format!("--node-name={name}"))
+        .arg(format!("--advertise-address={}", host.address))
+        .arg(format!("--data-dir={}", data_dir.display()));
+    Ok(command)
+}
+
+fn xebec(arguments: &[&str]) -> Result<String> {
+    run(Command::new(binary()?).args(arguments), "")?.ok()
+}
+
+/// What a server says that may not join: its last line.
+fn refused(host: &Host, name: &str, data_dir: &Path, flags: &[&str]) -> Result<String> {
+    let mut command = server(host, name, data_dir)?;
+    let output = run(command.arg("--log-level=error").args(flags), "")?;
+    ensure!(!output.success, "it joined with {flags:?}");
+    let last = output.stderr.lines().last().unwrap_or_default().to_owned();
+    ensure!(last.starts_with("error: "), "{}", output.stderr);
+    Ok(last)
+}
+
+fn join_flags(first: &Master) -> Result<Vec<String>> {
+    let token = first.xebec(&["token", "create", "--role=server"])?;
+    Ok(vec![
+        format!("--join=https://{}:6443", first.host.address),
+        format!("--token={}", token.trim()),
+    ])
+}
+
+#[test]
+fn three_masters_outlive_each_other() -> Result<()> {
+    let network = Network::new()?;
+    let first = Master::start(network.host(10)?, "master-1", &[])?;
+    let stranger = network.host(40)?;
+    strangers(&first, &stranger)?;
+    let join = join_flags(&first)?;
+    let second = Master::start(network.host(20)?, "master-2", &join)?;
+    let third = Master::start(network.host(30)?, "master-3", &join)?;
+    let directory = tempfile::tempdir()?;
+    let flags: Vec<&str> = join.iter().map(String::as_str).collect();
+    contains(
+        &refused(&stranger, "master-2", directory.path(), &flags)?,
+        "a master \"master-2\" runs at",
+    )?;
+    let mut masters = [first, second, third];
+    same_answers(&masters)?;
+    voters(&masters[0], 3)?;
+    told(&masters, &[0, 1, 2])?;
+    let dead = lose_the_leader(&mut masters)?;
+    masters[dead].spawn(&[])?;
+    told(&masters, &[0, 1, 2])?;
+    same_answers(&masters)?;
+    removed_and_back(masters)
+}
+
+/// Who may not join is told why.
+fn strangers(first: &Master, host: &Host) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let to = format!("--join=https://{}:6443", first.host.address);
+    let check = |token: &str, expect: &str| {
+        let token = format!("--token={}", token.trim());
+        let said = refused(host, "stranger", directory.path(), &[&to, &token])?;
+        contains(&said, expect)
+    };
+    check(
+        &first.xebec(&["token", "create"])?,
+        "this token is not for masters",
+    )?;
+    let good = first.xebec(&["token", "create", "--role=server"])?;
+    let (hash, bootstrap) = good.split_once("::").context("a token")?;
+    let other = format!("K10{}::{bootstrap}", "0".repeat(64));
+    check(&other, "nothing secret was sent")?;
+    let unknown = "does not know this token";
+    check(&format!("{hash}::abcdef.0123456789abcdef"), unknown)?;
+    let short = first.xebec(&["token", "create", "--role=server", "--ttl=1s"])?;
+    eventually("the token has expired", PATIENCE, || {
+        contains(&first.xebec(&["token", "list"])?, "<expired>")
+    })?;
+    check(&short, unknown)?;
+    let token = format!("--token={}", good.trim());
+    let cidr = "--cluster-cidr=10.9.0.0/16";
+    contains(
+        &refused(host, "stranger", directory.path(), &[&to, &token, cidr])?,
+        "--cluster-cidr: the cluster has 10.42.0.0/16",
+    )?;
+    // The directory of a master, and a token of another cluster.
+    std::fs::create_dir_all(directory.path().join("server/tls"))?;
+    let ca = "server/tls/ca.crt";
+    std::fs::copy(first.directory.path().join(ca), directory.path().join(ca))?;
+    check(&other, "belongs to another cluster than the token")
+}
+
+/// What is written to one master is read from each at once, under one resourceVersion; a watch goes on at another one.
+fn same_answers(masters: &[Master; 3]) -> Result<()> {
+    let version = "-o=jsonpath={.metadata.resourceVersion}";
+    for (number, master) in masters.iter().enumerate() {
+        let name = format!("from-{}", master.name);
+        let kubectl = master.kubectl()?;
+        kubectl.run(&format!("delete configmap {name} --ignore-not-found"))?;
+        let made = kubectl.run(&format!("create configmap {name} {version}"))?;
+        for other in masters {
+            let found = other
+                .kubectl()?
+                .run(&format!("get configmap {name} {version}"))?;
+            ensure!(found == made, "{made} is {found} on {}", other.name);
+        }
+        let next = masters[(number + 1) % 3].kubectl()?;
+        kubectl.run(&format!("label configmap {name} seen=yes"))?;
+        let events = next.run(&format!(
+            "get --raw /api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=1&resourceVersion={made}"
+        ))?;
+        let first = events.lines().next().unwrap_or_default();
+        contains(first, "\"MODIFIED\"")?;
+        contains(first, "\"seen\":\"yes\"")?;
+    }
+    Ok(())
+}
+
+fn voters(master: &Master, wanted: usize) -> Result<String> {
+    eventually("all vote", PATIENCE, || {
+        let list = master.xebec(&["member", "list"])?;
+        let votes = list.matches(" voter ").count() + list.matches(" leader ").count();
+        ensure!(votes == wanted, "{list}");
+        Ok(list)
+    })
+}
+
+/// Waits until the Service `kubernetes` leads to those masters and no others.
+fn told(masters: &[Master; 3], living: &[usize]) -> Result<()> {
+    let wanted: Vec<String> = living
+        .iter()
+        .map(|number| masters[*number].host.address.to_string())
+        .collect();
+    let kubectl = masters[living[0]].kubectl()?;
+    for list in [
+        "get endpointslice kubernetes -o jsonpath={.endpoints[*].addresses[0]}",
+        "get endpoints kubernetes -o jsonpath={.subsets[0].addresses[*].ip}",
+    ] {
+        eventually("the masters' endpoints", PATIENCE, || {
+            let found = kubectl.run(list)?;
+            ensure!(found == wanted.join(" "), "{found}, not {wanted:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// kill -9 of the master that leads: the others go on without it. Answers which it was.
+fn lose_the_leader(masters: &mut [Master; 3]) -> Result<usize> {
+    let list = voters(&masters[0], 3)?;
+    let line = list.lines().find(|line| line.contains(" leader "));
+    let line = line.context("nobody leads")?;
+    let leads = |master: &Master| line.contains(&master.name);
+    let leader = masters.iter().position(leads).context("one of them")?;
+    let others: Vec<usize> = (0..3).filter(|number| *number != leader).collect();
+    let kubectl = masters[others[0]].kubectl()?;
+    for number in 0..10 {
+        let to = masters[number % 3].kubectl()?;
+        to.run(&format!("create configmap kept-{number}"))?;
+    }
+    masters[leader].process.take().context("running")?.kill()?;
+    let killed = Instant::now();
+    eventually("writes go on", PATIENCE, || {
+        kubectl.run("create configmap after-the-leader").map(drop)
+    })?;
+    eprintln!("writes went on after {:?}", killed.elapsed());
+    told(masters, &others)?;
+    eprintln!("the dead master was gone after {:?}", killed.elapsed());
+    let kept = masters[others[1]].kubectl()?.run("get configmaps")?;
+    ensure!(kept.matches("kept-").count() == 10, "{kept}");
+    contains(&kept, "after-the-leader")?;
+    // Scheduler and controllers go on as well.
+    eventually("controllers work", PATIENCE, || {
+        let _ = kubectl.try_run("create namespace after", "")?;
+        contains(&kubectl.run("get serviceaccounts -n after")?, "default")
+    })?;
+    Ok(leader)
+}
+
+/// A master that is removed ends and says so; wiped, it joins again under its old name.
+fn removed_and_back(masters: [Master; 3]) -> Result<()> {
+    let [first, second, mut third] = masters;
+    first.xebec(&["member", "remove", "master-3"])?;
+    eventually("the removed master ends", PATIENCE, || {
+        let status = third.process()?.ended()?.context("it runs")?;
+        ensure!(!status.success());
+        contains(&third.process()?.tail(), "permanently removed")
+    })?;
+    voters(&first, 2)?;
+    contains(
+        &refused(&third.host, "master-3", third.directory.path(), &[])?,
+        "permanently removed",
+    )?;
+    std::fs::remove_dir_all(third.directory.path().join("server"))?;
+    third.spawn(&join_flags(&second)?)?;
+    voters(&first, 3)?;
+    // A clean stop is one, whoever leads.
+    let mut second = second;
+    second.process.take().context("running")?.stop()
+}
