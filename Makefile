@@ -1,5 +1,5 @@
 # The commands of the README. Everything they do is in scripts/, one file each.
-.PHONY: up down clean-data build test lint setup images rocksdb
+.PHONY: up down ha ha-down clean-data build test lint setup images rocksdb
 
 # Where a cluster lives; override with `make up DATA_DIR=…`.
 DATA_DIR ?= /var/lib/xebec
@@ -15,6 +15,12 @@ up: setup build images
 
 down:
 	@scripts/down.sh
+
+ha: setup build images
+	@scripts/ha.sh
+
+ha-down:
+	@scripts/ha-down.sh
 
 clean-data: down
 	@scripts/clean-data.sh
