@@ -11,6 +11,9 @@ mod watch;
 
 use clap::Subcommand;
 
+pub use connection::Connection;
+pub use kubeconfig::Kubeconfig;
+
 #[derive(Subcommand)]
 pub enum Bench {
     /// Any Kubernetes API server: create, get, update, patch, list, watch fan-out, delete, schedule.

@@ -1,5 +1,6 @@
 //! Checkers: each takes the history and says what in it must not be. Pure; they know no server, no clock, no fault.
 
+mod acknowledged;
 mod agree;
 mod append;
 mod fence;
@@ -13,6 +14,7 @@ mod state;
 mod testing;
 mod watch;
 
+use crate::cluster::Level;
 use crate::history::History;
 
 /// What one checker found.
@@ -122,9 +124,42 @@ const CHECKERS: &[(&str, &str, Check)] = &[
     ),
 ];
 
-pub fn all(history: &History) -> Vec<Verdict> {
+/// Those that need no more of the store than resourceVersions.
+const OF_CLUSTERS: &[(&str, &str, Check)] = &[
+    (
+        "linearizable",
+        "objects behave as if each call happened at one moment between its begin and its end",
+        linear::check,
+    ),
+    (
+        "acknowledged",
+        "every acknowledged write was seen by watchers, at its resourceVersion, once",
+        acknowledged::check,
+    ),
+    (
+        "revisions",
+        "no resourceVersion is older than what was answered before the call began, whichever master was asked",
+        revision::check,
+    ),
+    (
+        "watches",
+        "watchers get every event once, in order, and go on at another master where they stopped",
+        watch::check,
+    ),
+    (
+        "convergence",
+        "masters are back, the Deployment is as asked, no pod was bound to two nodes",
+        agree::check,
+    ),
+];
+
+pub fn all(level: Level, history: &History) -> Vec<Verdict> {
+    let checkers = match level {
+        Level::Store => CHECKERS,
+        Level::Cluster => OF_CLUSTERS,
+    };
     let run = |(name, promise, check): &(&'static str, &'static str, Check)| {
         check(history).finish(name, promise)
     };
-    CHECKERS.iter().map(run).collect()
+    checkers.iter().map(run).collect()
 }

@@ -2,23 +2,27 @@
 //!
 //! Knows flags, addresses and etcd's API; must not know what is tested with it.
 
+mod api;
+mod masters;
 mod member;
 mod network;
+mod stores;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
 use tokio::time::{Instant, sleep, timeout};
-use xebec_proto::etcdserverpb as pb;
 
+use crate::bench::Kubeconfig;
 use crate::bench::store::Client;
+pub use api::{Api, Lines};
+pub use masters::leader;
 pub use member::Member;
 pub use network::{Drop, Network};
 
-const CLIENT_PORT: u16 = 2379;
-const PEER_PORT: u16 = 2380;
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// How long one question to one member may take.
 const ASK_LIMIT: Duration = Duration::from_secs(8);
@@ -26,9 +30,19 @@ const ASK_LIMIT: Duration = Duration::from_secs(8);
 const START_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// What the members are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// Members of the store alone, as etcd.
+    Store,
+    /// Masters: a member of the store, an API server, a scheduler and controllers in each.
+    Cluster,
+}
+
 /// How members are started.
 #[derive(Clone, Debug)]
 pub struct Setting {
+    pub level: Level,
     pub program: PathBuf,
     pub members: usize,
     pub folder: PathBuf,
@@ -49,6 +63,8 @@ pub struct Cluster {
     setting: Setting,
     /// Members that were added again.
     additions: usize,
+    /// How the API of masters is called; the address is that of none of them.
+    kubeconfig: Option<Kubeconfig>,
 }
 
 impl Cluster {
@@ -60,18 +76,12 @@ impl Cluster {
         let network = Network::new(setting.members, setting.loopback)?;
         let mut members = Vec::new();
         for number in 0..setting.members {
-            let url = |port| format!("http://{}:{port}", network.address(number));
             let folder = std::path::absolute(setting.folder.join(format!("m{number}")))?;
             std::fs::create_dir_all(folder.join("data"))?;
             if let Some(bytes) = setting.disk_bytes {
                 mount(&folder.join("data"), bytes)?;
             }
-            let mut member = Member::new(
-                format!("m{number}"),
-                url(CLIENT_PORT),
-                url(PEER_PORT),
-                folder,
-            );
+            let mut member = Member::new(format!("m{number}"), folder);
             member.environment = setting.environment.clone();
             if let Some(shim) = &setting.shim {
                 set_delay(&member, 0)?;
@@ -90,29 +100,17 @@ impl Cluster {
             network,
             setting: setting.clone(),
             additions: 0,
+            kubeconfig: None,
         };
-        let initial = cluster.initial_cluster();
-        for number in 0..setting.members {
-            cluster.members[number].cluster.clone_from(&initial);
-            cluster.start_member(number)?;
-        }
-        for number in 0..setting.members {
-            cluster.await_answer(number, START_LIMIT).await?;
+        match setting.level {
+            Level::Store => cluster.found_stores().await?,
+            Level::Cluster => cluster.found_masters().await?,
         }
         Ok(cluster)
     }
 
-    fn initial_cluster(&self) -> String {
-        let named = self.members.iter();
-        let named = named.map(|member| format!("{}={}", member.name, member.peer_url));
-        named.collect::<Vec<_>>().join(",")
-    }
-
-    pub fn urls(&self) -> Vec<String> {
-        self.members
-            .iter()
-            .map(|member| member.client_url.clone())
-            .collect()
+    pub fn level(&self) -> Level {
+        self.setting.level
     }
 
     pub fn address(&self, number: usize) -> Ipv4Addr {
@@ -124,74 +122,46 @@ impl Cluster {
         self.members[number].start(command, &self.setting.program)
     }
 
-    /// Waits until the member answers a linearizable read.
+    /// Waits until the member answers what needs the others.
     pub async fn await_answer(&mut self, number: usize, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
-            let url = self.members[number].client_url.clone();
-            let read = pb::RangeRequest {
-                key: "ready".into(),
-                ..Default::default()
+            let answer = match self.setting.level {
+                Level::Store => self.store_answers(number).await,
+                Level::Cluster => self.master_answers(number).await,
             };
-            let error = match ask::<pb::RangeResponse>(&url, "KV/Range", &read).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
+            let Err(error) = answer else { return Ok(()) };
             let member = &mut self.members[number];
             let log = || tail(&member.log());
-            ensure!(
-                Instant::now() < deadline,
-                "{}: {error:#}\n{}",
-                member.name,
-                log()
-            );
+            let name = &member.name;
+            ensure!(Instant::now() < deadline, "{name}: {error:#}\n{}", log());
             sleep(LOOK_EVERY).await;
         }
     }
 
-    /// Removes the member, wipes it and adds it again under a new name.
+    /// Removes the member, wipes it and adds it again.
     pub async fn replace(&mut self, number: usize) -> Result<()> {
-        let helper = self.another(number)?;
-        let peer_url = self.members[number].peer_url.clone();
-        let list: pb::MemberListResponse = ask(
-            &helper,
-            "Cluster/MemberList",
-            &pb::MemberListRequest::default(),
-        )
-        .await?;
-        let known = list
-            .members
-            .iter()
-            .find(|member| member.peer_ur_ls.contains(&peer_url));
-        if let Some(known) = known {
-            let remove = pb::MemberRemoveRequest { id: known.id };
-            ask::<pb::MemberRemoveResponse>(&helper, "Cluster/MemberRemove", &remove).await?;
+        match self.setting.level {
+            Level::Store => self.replace_store(number).await,
+            Level::Cluster => self.replace_master(number).await,
         }
+    }
+
+    async fn wipe(&mut self, number: usize) -> Result<()> {
         // It may end by itself; nobody waits for that.
         self.members[number].kill().await?;
         let data = self.members[number].data();
         if data.exists() {
             std::fs::remove_dir_all(data)?;
         }
-        let add = pb::MemberAddRequest {
-            peer_ur_ls: vec![peer_url],
-            ..Default::default()
-        };
-        ask::<pb::MemberAddResponse>(&helper, "Cluster/MemberAdd", &add).await?;
-        self.additions += 1;
-        let name = format!("m{number}-{}", self.additions);
-        self.members[number].name = name;
-        self.members[number].is_new = false;
-        let initial = self.initial_cluster();
-        self.members[number].cluster = initial;
-        self.start_member(number)
+        Ok(())
     }
 
-    /// The URL of a member that runs and is not this one.
-    fn another(&mut self, number: usize) -> Result<String> {
+    /// A member that runs and is not this one.
+    fn another(&mut self, number: usize) -> Result<usize> {
         for at in 0..self.members.len() {
             if at != number && self.members[at].runs()? {
-                return Ok(self.members[at].client_url.clone());
+                return Ok(at);
             }
         }
         bail!("no other member runs")

@@ -147,7 +147,7 @@ pub enum By {
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Done {
-        /// Of the answer's header.
+        /// Of the answer's header; 0 if it names none.
         revision: i64,
         succeeded: bool,
         /// One for each read, if it did not write.

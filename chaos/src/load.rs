@@ -52,7 +52,7 @@ impl Shared {
         u64::try_from(self.start.elapsed().as_nanos()).expect("a run lasts less than centuries")
     }
 
-    fn value(&self) -> Value {
+    pub fn value(&self) -> Value {
         let value = self.values.get() + 1;
         self.values.set(value);
         value.to_string().into()
@@ -101,6 +101,6 @@ pub fn start(shared: &Rc<Shared>, pace: Pace, random: &Random) -> (JoinSet<()>, 
 }
 
 /// Between two calls: half to one and a half of `mean`.
-async fn pause(random: &mut Random, mean: Duration) {
+pub async fn pause(random: &mut Random, mean: Duration) {
     sleep(mean.mul_f64(random.between(50, 150) as f64 / 100.0)).await;
 }

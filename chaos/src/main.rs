@@ -3,10 +3,13 @@
 mod bench;
 mod check;
 mod cluster;
+mod failover;
 mod faults;
 mod history;
+mod kube;
 mod load;
 mod observe;
+mod planted;
 mod random;
 mod report;
 mod run;
@@ -29,6 +32,10 @@ enum Command {
     Bench(bench::Bench),
     /// Do harm to a cluster by a schedule that a seed decides, and check everything that its clients saw.
     Run(run::RunArgs),
+    /// Prove that the checkers find bugs: each of a server's planted bugs must be caught.
+    Planted(planted::PlantedArgs),
+    /// Kill the leading one of three masters again and again, and measure how long writes and pods wait.
+    Failover(failover::FailoverArgs),
     /// Slow every member's fsync down under load; fails if the store does not bear it.
     SlowDisk(slow_disk::SlowDiskArgs),
 }
@@ -40,6 +47,10 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Bench(bench) => bench::run(bench).await,
         Command::Run(args) => tokio::task::spawn_blocking(move || run::run(&args)).await?,
+        Command::Planted(args) => tokio::task::spawn_blocking(move || planted::run(&args)).await?,
+        Command::Failover(args) => {
+            tokio::task::spawn_blocking(move || failover::run(&args)).await?
+        }
         Command::SlowDisk(args) => tokio::task::spawn_blocking(|| slow_disk::run(args)).await?,
     }
 }

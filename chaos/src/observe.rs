@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use anyhow::Result;
 use serde::Serialize;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use xebec_proto::etcdserverpb as pb;
 
 use crate::bench::store::Client;
-use crate::cluster::connect;
+use crate::cluster::{Api, Cluster, Level, connect, leader};
 
 /// How often members are asked who leads, and how long one may take to say so.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -48,41 +50,88 @@ impl Observed {
     }
 }
 
-/// Looks until it is dropped.
-pub async fn watch_leader(urls: Vec<String>, start: Instant, observed: Rc<RefCell<Observed>>) {
-    let mut clients: Vec<Option<Client>> = vec![None; urls.len()];
-    loop {
-        // Per term: which member says of itself that it leads.
-        let mut newest: (u64, Option<usize>) = (0, None);
-        for (number, client) in clients.iter_mut().enumerate() {
-            let status = timeout(ANSWER_LIMIT, status(&urls[number], client)).await;
-            let Ok(Ok(status)) = status else {
-                *client = None;
-                continue;
-            };
-            let own = status.header.as_ref().map_or(0, |header| header.member_id);
-            let leads = (status.leader == own && own != 0).then_some(number);
-            if status.raft_term > newest.0 {
-                newest = (status.raft_term, leads);
-            } else if status.raft_term == newest.0 {
-                newest.1 = newest.1.or(leads);
+/// How one member is asked: its term, and whether it says of itself that it leads.
+enum Source {
+    Store {
+        url: String,
+        client: Box<Option<Client>>,
+    },
+    Master {
+        name: String,
+        api: Box<Api>,
+    },
+}
+
+impl Source {
+    async fn ask(&mut self) -> Result<(u64, bool)> {
+        match self {
+            Self::Store { url, client } => {
+                let client = match client.as_mut() {
+                    Some(client) => client,
+                    None => client.insert(connect(url).await?),
+                };
+                let request = pb::StatusRequest::default();
+                let status: pb::StatusResponse =
+                    client.unary("Maintenance/Status", &request).await?;
+                let own = status.header.as_ref().map_or(0, |header| header.member_id);
+                Ok((status.raft_term, status.leader == own && own != 0))
+            }
+            Self::Master { name, api } => {
+                let (term, leads) = leader(api, ANSWER_LIMIT).await?;
+                Ok((term, leads.as_ref() == Some(name)))
             }
         }
-        observed.borrow_mut().add(Look {
-            at: start.elapsed(),
-            leader: newest.1,
-            term: newest.0,
-        });
-        sleep(LOOK_EVERY).await;
+    }
+
+    fn forget(&mut self) {
+        if let Self::Store { client, .. } = self {
+            **client = None;
+        }
     }
 }
 
-async fn status(url: &str, client: &mut Option<Client>) -> anyhow::Result<pb::StatusResponse> {
-    let client = match client {
-        Some(client) => client,
-        None => client.insert(connect(url).await?),
+fn sources(cluster: &Cluster) -> Result<Vec<Source>> {
+    let source = |(number, url): (usize, String)| match cluster.level() {
+        Level::Store => Ok(Source::Store {
+            url,
+            client: Box::default(),
+        }),
+        Level::Cluster => Ok(Source::Master {
+            name: cluster.members[number].name.clone(),
+            api: Box::new(cluster.api(number)?),
+        }),
     };
-    client
-        .unary("Maintenance/Status", &pb::StatusRequest::default())
-        .await
+    cluster.urls().into_iter().enumerate().map(source).collect()
+}
+
+/// Looks until it is aborted.
+pub fn watch_leader(
+    cluster: &Cluster,
+    start: Instant,
+    observed: Rc<RefCell<Observed>>,
+) -> Result<JoinHandle<()>> {
+    let mut sources = sources(cluster)?;
+    Ok(tokio::task::spawn_local(async move {
+        loop {
+            let mut newest: (u64, Option<usize>) = (0, None);
+            for (number, source) in sources.iter_mut().enumerate() {
+                let Ok(Ok((term, leads))) = timeout(ANSWER_LIMIT, source.ask()).await else {
+                    source.forget();
+                    continue;
+                };
+                let leads = leads.then_some(number);
+                if term > newest.0 {
+                    newest = (term, leads);
+                } else if term == newest.0 {
+                    newest.1 = newest.1.or(leads);
+                }
+            }
+            observed.borrow_mut().add(Look {
+                at: start.elapsed(),
+                leader: newest.1,
+                term: newest.0,
+            });
+            sleep(LOOK_EVERY).await;
+        }
+    }))
 }

@@ -10,12 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::check::{self, Verdict};
-use crate::cluster::{Cluster, Setting};
+use crate::cluster::{Cluster, Level, Setting};
 use crate::faults::{Kind, Needs, Nemesis, heal, schedule};
 use crate::history::History;
+use crate::kube;
 use crate::load::{self, Pace, Shared};
 use crate::observe::{Observed, watch_leader};
 use crate::random::Random;
@@ -25,7 +27,10 @@ use crate::report;
 pub struct RunArgs {
     /// How long faults go on.
     #[arg(long, default_value_t = 3.0)]
-    minutes: f64,
+    pub minutes: f64,
+    /// What the members are, and so what clients do.
+    #[arg(long, value_enum, default_value_t = Level::Store)]
+    pub level: Level,
     /// Which faults: names separated by commas, or `mixed` for all that this machine can do.
     #[arg(
         long,
@@ -33,33 +38,33 @@ pub struct RunArgs {
         value_delimiter = ',',
         default_value = "mixed"
     )]
-    faults: Vec<String>,
+    pub faults: Vec<String>,
     /// Decides the schedule of faults; a fresh one if none is given.
     #[arg(long)]
-    seed: Option<u64>,
+    pub seed: Option<u64>,
     /// The server: a program that takes etcd's flags [default: `xebec` beside this program].
     #[arg(long, value_name = "FILE")]
-    program: Option<PathBuf>,
+    pub program: Option<PathBuf>,
     #[arg(long, default_value_t = 3)]
-    members: usize,
+    pub members: usize,
     /// Members' data and logs lie here, and the history if it is wrong. What was there is removed.
     #[arg(long, value_name = "DIR", default_value = "chaos-run")]
-    data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// Run members on loopback, without faults of the network, even if this may make namespaces.
     #[arg(long)]
-    loopback: bool,
+    pub loopback: bool,
     /// A variable for the members' environment: NAME=VALUE. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    environment: Vec<(String, String)>,
+    pub environment: Vec<(String, String)>,
     /// Write a report here: one HTML page that needs nothing else.
     #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    pub report: Option<PathBuf>,
     /// Clients at registers, lists and pairs.
     #[arg(long, default_value_t = 10)]
-    clients: u32,
+    pub clients: u32,
     /// Calls per second of all clients, at most.
     #[arg(long, default_value_t = 300.0)]
-    rate: f64,
+    pub rate: f64,
 }
 
 fn variable(text: &str) -> Result<(String, String)> {
@@ -86,14 +91,18 @@ impl Run {
     }
 }
 
-/// Runs everything on the calling thread alone.
 pub fn run(args: &RunArgs) -> Result<()> {
+    in_one_thread(run_and_judge(args))
+}
+
+/// Runs everything on the calling thread alone, until it is done or interrupted.
+pub fn in_one_thread(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let all = async {
         tokio::select! {
-            done = perform(args) => done,
+            done = work => done,
             // The members that were started end with this.
             stop = tokio::signal::ctrl_c() => stop.map_err(Into::into),
         }
@@ -101,24 +110,21 @@ pub fn run(args: &RunArgs) -> Result<()> {
     tokio::task::LocalSet::new().block_on(&runtime, all)
 }
 
-async fn perform(args: &RunArgs) -> Result<()> {
+async fn run_and_judge(args: &RunArgs) -> Result<()> {
     let seed = args.seed.unwrap_or_else(fresh_seed);
     println!("seed {seed}");
-    let run = go(args, seed).await?;
+    let run = perform(args, seed).await?;
     text::print(&run);
     if let Some(file) = &args.report {
         std::fs::write(file, report::page(&run, &args.command(seed)))?;
         println!("the report is in {}", file.display());
     }
-    if run
-        .verdicts
-        .iter()
-        .any(|verdict| !verdict.violations.is_empty())
-    {
+    if !run.holds() {
         let file = args.data_dir.join("history.jsonl");
         end::save(&run.history, &file)?;
+        let again = args.command(seed);
         bail!(
-            "what was promised does not hold; the history is in {}",
+            "what was promised does not hold; the history is in {}; again: {again}",
             file.display()
         );
     }
@@ -131,12 +137,28 @@ fn fresh_seed() -> u64 {
     now.map_or(1, |now| now.as_nanos() as u64 % 1_000_000_007)
 }
 
+impl Default for RunArgs {
+    /// As on a command line without flags.
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: RunArgs,
+        }
+        <Line as clap::Parser>::parse_from(["run"]).args
+    }
+}
+
 impl RunArgs {
     /// What runs the same schedule again.
     fn command(&self, seed: u64) -> String {
         let (minutes, faults) = (self.minutes, self.faults.join(","));
+        let level = match self.level {
+            Level::Store => "store",
+            Level::Cluster => "cluster",
+        };
         format!(
-            "cargo run --release -p chaos -- run --minutes {minutes} --faults {faults} --seed {seed}"
+            "cargo run --release -p chaos -- run --level {level} --minutes {minutes} --faults {faults} --seed {seed}"
         )
     }
 
@@ -179,7 +201,7 @@ impl RunArgs {
 }
 
 /// A file that was built beside this program.
-fn beside(name: &str) -> Result<PathBuf> {
+pub fn beside(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     Ok(own
         .parent()
@@ -187,10 +209,49 @@ fn beside(name: &str) -> Result<PathBuf> {
         .join(name))
 }
 
+/// The workload of a level.
+enum Load {
+    Store(JoinSet<()>, JoinSet<()>),
+    Cluster(Rc<kube::Kube>, kube::Working),
+}
+
+impl Load {
+    async fn start(
+        level: Level,
+        cluster: &Cluster,
+        shared: &Rc<Shared>,
+        pace: Pace,
+        seed: u64,
+    ) -> Result<Self> {
+        let random = Random::new(seed);
+        match level {
+            Level::Store => {
+                let (clients, watchers) = load::start(shared, pace, &random);
+                Ok(Self::Store(clients, watchers))
+            }
+            Level::Cluster => {
+                let kube = Rc::new(kube::Kube::new(shared.clone(), cluster)?);
+                let working = kube::start(&kube, pace, &random).await?;
+                Ok(Self::Cluster(kube, working))
+            }
+        }
+    }
+
+    async fn end(self, cluster: &mut Cluster, shared: &Rc<Shared>) -> Result<History> {
+        match self {
+            Self::Store(clients, watchers) => {
+                end::collect(cluster, shared, clients, watchers).await
+            }
+            Self::Cluster(kube, working) => kube::collect(cluster, &kube, working).await,
+        }
+    }
+}
+
 /// Disks that can be full: large enough for the store's own reserve.
 const DISK_BYTES: u64 = 320 << 20;
 
-async fn go(args: &RunArgs, seed: u64) -> Result<Run> {
+/// Runs and checks.
+pub async fn perform(args: &RunArgs, seed: u64) -> Result<Run> {
     let root = nix::unistd::geteuid().is_root();
     let shim = beside("libslow_fsync.so")?;
     let has = Needs {
@@ -203,6 +264,7 @@ async fn go(args: &RunArgs, seed: u64) -> Result<Run> {
     let length = Duration::from_secs_f64(args.minutes * 60.0);
     let steps = schedule(seed, length, &kinds);
     let setting = Setting {
+        level: args.level,
         program: args.program()?,
         members: args.members,
         folder: args.data_dir.clone(),
@@ -215,12 +277,12 @@ async fn go(args: &RunArgs, seed: u64) -> Result<Run> {
     let shared = Rc::new(Shared::new(cluster.urls()));
     let observed = Rc::new(RefCell::new(Observed::default()));
     let start = Instant::now();
-    let observer = tokio::task::spawn_local(watch_leader(cluster.urls(), start, observed.clone()));
+    let observer = watch_leader(&cluster, start, observed.clone())?;
     let pace = Pace {
         clients: args.clients,
         rate: args.rate,
     };
-    let (clients, watchers) = load::start(&shared, pace, &Random::new(seed));
+    let load = Load::start(args.level, &cluster, &shared, pace, seed).await?;
     let nemesis = Nemesis {
         observed: observed.clone(),
         start,
@@ -228,10 +290,10 @@ async fn go(args: &RunArgs, seed: u64) -> Result<Run> {
     nemesis.run(&mut cluster, &steps).await?;
     tokio::time::sleep_until(start + length).await;
     heal(&mut cluster).await?;
-    let history = end::collect(&mut cluster, &shared, clients, watchers).await?;
+    let history = load.end(&mut cluster, &shared).await?;
     observer.abort();
     cluster.stop().await?;
-    let verdicts = check::all(&history);
+    let verdicts = check::all(args.level, &history);
     let observed = observed.take();
     Ok(Run {
         seed,

@@ -19,6 +19,7 @@ mod log;
 mod metrics;
 mod mvcc;
 mod peer;
+mod planted;
 mod raft;
 mod refound;
 mod snapshot;

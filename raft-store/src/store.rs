@@ -29,6 +29,7 @@ use crate::command::{Command, Outcome, size_hint};
 use crate::data_dir::DataDir;
 use crate::mvcc::engine::EngineError;
 use crate::mvcc::{hash, range, txn, validate};
+use crate::planted::{Bug, planted};
 use crate::raft::{Applied, Node};
 use crate::snapshot::Source;
 use crate::watch::Hub;
@@ -124,9 +125,22 @@ impl Store {
 
     pub async fn put(&self, request: PutRequest) -> Result<PutResponse, Error> {
         validate::put(&request)?;
+        if planted(Bug::AcknowledgeBeforeCommit) {
+            return Ok(self.put_some_time(request));
+        }
         match self.propose(Command::Put(request)).await? {
             Outcome::Put(response) => Ok(response),
             other => unreachable!("a put was answered by {other:?}"),
+        }
+    }
+
+    /// The planted bug: answers before anything is agreed on.
+    fn put_some_time(&self, request: PutRequest) -> PutResponse {
+        let store = self.clone();
+        tokio::spawn(async move { store.propose(Command::Put(request)).await });
+        PutResponse {
+            revision: self.revision() + 1,
+            prev_kv: None,
         }
     }
 

@@ -42,11 +42,8 @@ impl Connection {
             .max_frame_size(1 << 20)
             .handshake(TokioIo::new(stream))
             .await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                eprintln!("connection: {error}");
-            }
-        });
+        // Its end shows in the calls.
+        tokio::spawn(async move { drop(connection.await) });
         let authority = format!("{}:{}", config.host, config.port).into();
         Ok(Self {
             sender,

@@ -9,7 +9,9 @@ pub fn check(history: &History) -> Findings {
     let mut answers: Vec<(Nanos, i64)> = Vec::new();
     let mut calls: Vec<(Nanos, usize, i64)> = Vec::new();
     for (number, operation) in history.operations.iter().enumerate() {
-        if let Some((transaction, revision, ..)) = operation.answered() {
+        if let Some((transaction, revision, ..)) = operation.answered()
+            && revision != 0
+        {
             answers.push((operation.done, revision));
             if !transaction.serializable {
                 calls.push((operation.invoke, number, revision));

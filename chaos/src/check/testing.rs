@@ -133,6 +133,15 @@ impl Story {
         self.call(transaction, Self::wrote(revision, succeeded))
     }
 
+    pub fn delete(self, key: &str, from: &str, revision: i64) -> Self {
+        let mut story = self.cas(key, Some(from), "", true, revision);
+        let last = story.history.operations.last_mut().expect("a call");
+        if let Call::Transaction(transaction) = &mut last.call {
+            transaction.writes[0].1 = None;
+        }
+        story
+    }
+
     /// A write under a condition on another key's create revision.
     pub fn fenced(
         self,

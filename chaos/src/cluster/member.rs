@@ -13,27 +13,21 @@ use tokio::process::{Child, Command};
 pub struct Member {
     /// Its name, new each time that it is added again.
     pub name: String,
-    pub client_url: String,
-    pub peer_url: String,
     /// Data, log and what faults leave for it lie here.
     pub folder: PathBuf,
-    /// `--initial-cluster`.
-    pub cluster: String,
-    pub is_new: bool,
+    /// What its program is told.
+    pub arguments: Vec<String>,
     /// What it may be told by environment.
     pub environment: Vec<(String, String)>,
     process: Option<Child>,
 }
 
 impl Member {
-    pub fn new(name: String, client_url: String, peer_url: String, folder: PathBuf) -> Self {
+    pub fn new(name: String, folder: PathBuf) -> Self {
         Self {
             name,
-            client_url,
-            peer_url,
             folder,
-            cluster: String::new(),
-            is_new: true,
+            arguments: Vec::new(),
             environment: Vec::new(),
             process: None,
         }
@@ -55,20 +49,8 @@ impl Member {
     /// `command` runs the program where the member belongs.
     pub fn start(&mut self, mut command: Command, program: &Path) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
-        let file = program.file_name().unwrap_or_default().to_string_lossy();
-        if file.starts_with("xebec") {
-            command.args(["store", "--log-level=warn"]);
-        }
-        let state = if self.is_new { "new" } else { "existing" };
         let child = command
-            .arg(format!("--name={}", self.name))
-            .arg(format!("--data-dir={}", self.data().display()))
-            .arg(format!("--listen-client-urls={}", self.client_url))
-            .arg(format!("--advertise-client-urls={}", self.client_url))
-            .arg(format!("--listen-peer-urls={}", self.peer_url))
-            .arg(format!("--initial-advertise-peer-urls={}", self.peer_url))
-            .arg(format!("--initial-cluster={}", self.cluster))
-            .arg(format!("--initial-cluster-state={state}"))
+            .args(&self.arguments)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

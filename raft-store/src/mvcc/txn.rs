@@ -11,6 +11,7 @@ use super::keys::{self, Revision};
 use super::range;
 use super::record::{Change, Current, Version};
 use super::{Failure, Horizon};
+use crate::planted::{Bug, planted};
 use crate::*;
 
 /// One write in progress. All its changes share one revision.
@@ -414,6 +415,12 @@ fn holds_for(compare: &Compare, current: Option<&Current>) -> bool {
             None => return false,
         },
     };
+    if planted(Bug::SkipFence)
+        && matches!(compare.target, CompareTarget::CreateRevision(wanted) if wanted > 0)
+    {
+        // A client's fence is a comparison with the revision at which it became leader.
+        return true;
+    }
     match compare.op {
         CompareOp::Equal => ordering.is_eq(),
         CompareOp::NotEqual => ordering.is_ne(),

@@ -12,6 +12,7 @@ use super::queue::Queue;
 use super::ring::{Revision, Ring};
 use crate::metrics::Metrics;
 use crate::mvcc::Horizon;
+use crate::planted::{Bug, planted};
 use crate::{Event, WatchRequest, limits};
 
 pub struct Hub {
@@ -125,6 +126,9 @@ impl Hub {
     }
 
     fn hand_out(&self, index: &mut Index, revision: &Revision) {
+        if planted(Bug::DropWatchEvent) && revision.revision % 97 == 0 {
+            return;
+        }
         let limit = limits::WATCH_QUEUE_REVISIONS;
         if let [event] = revision.events.as_ref() {
             index.matching(&event.kv.key, &mut |group| {

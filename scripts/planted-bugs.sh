@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Shows that the checkers of chaos find bugs: builds a store with bugs planted on purpose, and
+# runs it once with each. Some minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target="${CARGO_TARGET_DIR:-target}"
+echo "==> Building chaos and a store with planted bugs"
+cargo build --release -p chaos
+cargo build --release -p etcd-api --example serve --features planted-bugs
+cp "$target/release/examples/serve" "$target/release/planted-bugs"
+exec "$target/release/chaos" planted --program "$target/release/planted-bugs" --data-dir "$target/chaos-planted" "$@"
