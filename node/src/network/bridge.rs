@@ -76,7 +76,7 @@ pub(super) fn connect() -> Result<Handle, NetworkError> {
     Ok(handle)
 }
 
-async fn link(handle: &Handle, name: &str) -> Result<Option<LinkMessage>, NetworkError> {
+pub(super) async fn link(handle: &Handle, name: &str) -> Result<Option<LinkMessage>, NetworkError> {
     let found = handle
         .link()
         .get()

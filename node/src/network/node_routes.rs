@@ -1,25 +1,23 @@
-//! Routes to the pods of other nodes: each node's podCIDR by way of the node's own address.
+//! The ways to the pods of other nodes: straight by way of the node's own address where the nodes share a link, through a
+//! VXLAN tunnel where a router lies between.
 //!
-//! This needs nodes that reach each other directly, without a router between them. [`routes`] decides and is pure. It
-//! must not know pods or Services.
+//! [`ways`] decides and is pure; `kernel` and `tunnel` bring the kernel there. It must not know pods or Services.
 
-use std::collections::BTreeMap;
+mod kernel;
+mod tunnel;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
-use rtnetlink::packet_route::route::RouteProtocol;
-use rtnetlink::{Error, Handle, RouteMessageBuilder};
 use tokio_util::sync::CancellationToken;
 
+use self::kernel::Kernel;
 use super::NetworkError;
-use super::bridge::{connect, step};
-
-/// Marks routes as ours in the kernel's table; no routing daemon has this number.
-const PROTOCOL: RouteProtocol = RouteProtocol::Other(88);
 
 /// Where another node's pods are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +29,30 @@ struct NodeNetwork {
 /// The networks of nodes by name.
 type Nodes = BTreeMap<String, NodeNetwork>;
 
-/// Keeps a route to every other node's pods until `shutdown`. The routes stay when it ends.
+/// How packets get to the pods of another node, whose own address this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The node is on a link of this one.
+    Direct(Ipv4Addr),
+    /// The node is behind a router, which knows nothing of pods.
+    Tunnel(Ipv4Addr),
+}
+
+/// The ways to networks of pods.
+type Ways = BTreeMap<Ipv4Net, Way>;
+
+/// Keeps a way to every other node's pods until `shutdown`. The routes stay when it ends.
 pub async fn follow_nodes(
     client: kube::Client,
     own_name: String,
     shutdown: CancellationToken,
 ) -> Result<(), NetworkError> {
-    let handle = connect()?;
+    let mut kernel = Kernel::open().await?;
     let stream =
         watcher(kube::Api::<Node>::all(client), watcher::Config::default()).default_backoff();
     let mut stream = std::pin::pin!(stream);
     let mut nodes = Nodes::new();
     let mut listing = Nodes::new();
-    let mut applied = existing(&handle).await?;
     let mut wanted = None;
     loop {
         let event = tokio::select! {
@@ -68,9 +77,14 @@ pub async fn follow_nodes(
             }
         }
         // Before the first list is complete, routes of a former run are all that is known.
-        let now = routes(&nodes, &own_name);
-        if !nodes.is_empty() && wanted.as_ref() != Some(&now) {
-            bring_to(&handle, &mut applied, &now).await;
+        if nodes.is_empty() {
+            continue;
+        }
+        let neighbours = kernel.neighbours(others(&nodes, &own_name)).await;
+        let now = ways(&nodes, &own_name, &neighbours);
+        if wanted.as_ref() != Some(&now) {
+            let own = nodes.get(&own_name).map(|own| own.pod_cidr);
+            kernel.bring_to(own, &now).await;
             wanted = Some(now);
         }
     }
@@ -101,99 +115,26 @@ fn network_of(node: &Node) -> Option<NodeNetwork> {
     Some(NodeNetwork { pod_cidr, address })
 }
 
-/// The routes that this node needs.
-fn routes(nodes: &Nodes, own_name: &str) -> BTreeMap<Ipv4Net, Ipv4Addr> {
+/// The networks of the other nodes.
+fn others<'a>(nodes: &'a Nodes, own_name: &'a str) -> impl Iterator<Item = &'a NodeNetwork> {
     let own = nodes.get(own_name);
     nodes
         .iter()
-        .filter(|(name, _)| name.as_str() != own_name)
+        .filter(move |(name, _)| name.as_str() != own_name)
         // Two agents on one machine, as tests run them, share an address: the kernel would refuse the route.
-        .filter(|(_, node)| own.is_none_or(|own| own.address != node.address))
-        .map(|(_, node)| (node.pod_cidr.trunc(), node.address))
+        .filter(move |(_, node)| own.is_none_or(|own| own.address != node.address))
+        .map(|(_, node)| node)
+}
+
+/// The ways that this node needs; `neighbours` are the addresses that it reaches without a router.
+fn ways(nodes: &Nodes, own_name: &str, neighbours: &BTreeSet<Ipv4Addr>) -> Ways {
+    let way = |node: &NodeNetwork| match neighbours.contains(&node.address) {
+        true => Way::Direct(node.address),
+        false => Way::Tunnel(node.address),
+    };
+    others(nodes, own_name)
+        .map(|node| (node.pod_cidr.trunc(), way(node)))
         .collect()
-}
-
-/// The routes that a former run left.
-async fn existing(handle: &Handle) -> Result<BTreeMap<Ipv4Net, Ipv4Addr>, NetworkError> {
-    use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
-    let all = handle
-        .route()
-        .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
-        .execute();
-    let all: Vec<_> = all.try_collect().await.map_err(step("read the routes"))?;
-    let ours = all
-        .into_iter()
-        .filter(|route| route.header.protocol == PROTOCOL);
-    let network = |route: rtnetlink::packet_route::route::RouteMessage| {
-        let length = route.header.destination_prefix_length;
-        let (mut to, mut via) = (None, None);
-        for attribute in &route.attributes {
-            match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(address)) => to = Some(*address),
-                RouteAttribute::Gateway(RouteAddress::Inet(address)) => via = Some(*address),
-                _ => {}
-            }
-        }
-        Some((Ipv4Net::new(to?, length).ok()?, via?))
-    };
-    Ok(ours.filter_map(network).collect())
-}
-
-/// Changes what differs. A route that the kernel refuses is tried again when another changes.
-async fn bring_to(
-    handle: &Handle,
-    applied: &mut BTreeMap<Ipv4Net, Ipv4Addr>,
-    wanted: &BTreeMap<Ipv4Net, Ipv4Addr>,
-) {
-    let message = |to: &Ipv4Net, via: &Ipv4Addr| {
-        RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(to.network(), to.prefix_len())
-            .gateway(*via)
-            .protocol(PROTOCOL)
-            .build()
-    };
-    let gone: Vec<_> = applied
-        .iter()
-        .filter(|(to, _)| !wanted.contains_key(*to))
-        .map(|(to, via)| (*to, *via))
-        .collect();
-    for (to, via) in gone {
-        applied.remove(&to);
-        match handle.route().del(message(&to, &via)).execute().await {
-            Ok(()) => tracing::info!(%to, "removed the route to a node's pods"),
-            Err(error) => tracing::debug!(%to, %error, "a route was gone already"),
-        }
-    }
-    for (to, via) in wanted {
-        if applied.get(to) == Some(via) {
-            continue;
-        }
-        match handle
-            .route()
-            .add(message(to, via))
-            .replace()
-            .execute()
-            .await
-        {
-            Ok(()) => {
-                applied.insert(*to, *via);
-                tracing::info!(%to, %via, "added the route to a node's pods");
-            }
-            Err(error) => {
-                tracing::warn!(%to, %via, reason = reason(&error), "no route to a node's pods")
-            }
-        }
-    }
-}
-
-/// The kernel says "network is unreachable" of a gateway behind a router.
-fn reason(error: &Error) -> String {
-    match error {
-        Error::NetlinkError(message) if message.raw_code() == -nix::libc::ENETUNREACH => {
-            "the node is not in this node's own network".to_owned()
-        }
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
@@ -201,7 +142,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::network::testbed::{Namespace, missing};
 
     fn nodes(all: &[(&str, &str, &str)]) -> Nodes {
         let mut nodes = Nodes::new();
@@ -214,60 +154,33 @@ mod tests {
     }
 
     #[test]
-    fn other_nodes_get_routes() {
-        let three = [
+    fn other_nodes_get_ways() {
+        let four = [
             ("a", "10.42.0.0/24", "192.0.2.1"),
             ("b", "10.42.1.0/24", "192.0.2.2"),
+            ("far", "10.42.3.0/24", "203.0.113.1"),
             ("same-machine", "10.42.2.0/24", "192.0.2.1"),
         ];
-        let routes = routes(&nodes(&three), "a");
-        let texts: Vec<String> = routes
+        let neighbours = BTreeSet::from(["192.0.2.2".parse().expect("an address")]);
+        let ways = ways(&nodes(&four), "a", &neighbours);
+        let texts: Vec<String> = ways
             .iter()
-            .map(|(to, via)| format!("{to} via {via}"))
+            .map(|(to, way)| format!("{to} {way:?}"))
             .collect();
-        assert_eq!(texts, ["10.42.1.0/24 via 192.0.2.2"]);
-        let mut without = nodes(&three);
+        assert_eq!(
+            texts,
+            [
+                "10.42.1.0/24 Direct(192.0.2.2)",
+                "10.42.3.0/24 Tunnel(203.0.113.1)"
+            ]
+        );
+        let mut without = nodes(&four);
         let bare = json!({"metadata": {"name": "b"}});
         note(&mut without, &serde_json::from_value(bare).expect("a Node"));
         assert_eq!(
             without.len(),
-            2,
+            3,
             "a node that lost its network is forgotten"
         );
-    }
-
-    #[test]
-    fn the_kernel_follows() {
-        if let Some(reason) = missing(&["ip"]) {
-            eprintln!("skipped: {reason}");
-            return;
-        }
-        let (node, other) = (Namespace::new(), Namespace::new());
-        node.plug("uplink", &other);
-        node.ip("addr add 192.0.2.1/24 dev uplink");
-        let left = node.block_on(|| async {
-            let handle = connect().expect("netlink");
-            let mut applied = BTreeMap::new();
-            let reachable = [
-                ("b", "10.42.1.0/24", "192.0.2.2"),
-                ("far", "10.42.9.0/24", "203.0.113.1"),
-            ];
-            bring_to(&handle, &mut applied, &routes(&nodes(&reachable), "a")).await;
-            let found = existing(&handle).await.expect("routes");
-            assert_eq!(found, applied, "a new run finds what a former one left");
-            let mut applied = found;
-            bring_to(
-                &handle,
-                &mut applied,
-                &routes(&nodes(&[("c", "10.42.3.0/24", "192.0.2.3")]), "a"),
-            )
-            .await;
-            existing(&handle).await.expect("routes")
-        });
-        let texts: Vec<String> = left
-            .iter()
-            .map(|(to, via)| format!("{to} via {via}"))
-            .collect();
-        assert_eq!(texts, ["10.42.3.0/24 via 192.0.2.3"]);
     }
 }
