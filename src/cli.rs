@@ -295,6 +295,10 @@ pub struct NodeArgs {
     /// How Service rules reach the kernel.
     #[arg(long, value_enum, default_value_t = ProxyMode::Nftables)]
     pub proxy_mode: ProxyMode,
+    /// Ends this node's replaceable pods when no master can be reached for as long as the cluster waits before it replaces
+    /// them, so that others may start safely, those of StatefulSets included.
+    #[arg(long)]
+    pub self_fence: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

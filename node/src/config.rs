@@ -127,6 +127,8 @@ pub struct AgentConfig {
     pub node_taints: Vec<NodeTaint>,
     /// Held back from pods.
     pub reserve: Reserve,
+    /// Ends replaceable pods when no master can be reached for as long as the cluster waits before it replaces them.
+    pub self_fence: bool,
 }
 
 impl AgentConfig {
@@ -161,6 +163,7 @@ impl AgentConfig {
             node_labels: BTreeMap::new(),
             node_taints: Vec::new(),
             reserve: Reserve::default(),
+            self_fence: false,
         }
     }
 }

@@ -38,6 +38,7 @@ mod resolv;
 mod resources;
 mod runtime;
 mod sandbox_config;
+mod self_fence;
 mod server;
 mod shared;
 mod tls;

@@ -29,6 +29,7 @@ use crate::objects::Objects;
 use crate::pod::status::NodeFacts;
 use crate::proxy::{self, HostPort, ProxyConfig};
 use crate::resolv::ClusterDns;
+use crate::self_fence::Contact;
 use crate::shared::{HostPorts, Shared};
 use crate::volumes::Volumes;
 use crate::{healthz, log_rotation, pleg, server};
@@ -115,7 +116,8 @@ fn start_node(
         recorder: shared.recorder.clone(),
         written: node.status.clone().unwrap_or_default(),
     };
-    tasks.spawn(renew(client.clone(), node, stop.clone()));
+    let contact = shared.self_fence.clone();
+    tasks.spawn(renew(client.clone(), node, contact, stop.clone()));
     tasks.spawn(heartbeat.run(stop.clone()));
     let own = runtime.owned.is_some();
     let network = follow_network(
@@ -248,6 +250,7 @@ async fn build_shared(
         },
         may_lower_oom_score: may_lower_oom_score(),
         host_ports,
+        self_fence: config.self_fence.then(Contact::new),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::pod::status::NodeFacts;
 use crate::proxy::HostPort;
 use crate::references::{References, references};
 use crate::resolv::ClusterDns;
+use crate::self_fence::Contact;
 use crate::volumes::SharedVolumes;
 
 /// Everything that pods' workers use.
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     /// False without CAP_SYS_RESOURCE.
     pub(crate) may_lower_oom_score: bool,
     pub(crate) host_ports: HostPorts,
+    /// What ends pods while no master can be reached; none unless the agent was told to.
+    pub(crate) self_fence: Option<Contact>,
 }
 
 impl Shared {

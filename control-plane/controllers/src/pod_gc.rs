@@ -1,14 +1,14 @@
 //! Pod garbage collector: removes pods that nobody else will ever remove.
 //!
 //! Those on nodes that no longer exist, those deleted before they were placed, those stuck on nodes that were declared out
-//! of service, and the oldest finished ones when there are too many.
+//! of service or that have ended their pods by themselves, and the oldest finished ones when there are too many.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use api_client::{Change, DeleteOptions, Informer, ObjectKey, Patch, is_not_found};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -17,9 +17,14 @@ use crate::context::{Context, Controller, Queue, until};
 use crate::error::Outcome;
 use crate::node_lifecycle::{BY_NODE, pods_by_node};
 use crate::support::{Meta, is_ready_node, is_terminal, node_name, phase, taints};
-use crate::taint_eviction::disruption_target;
+use crate::taint_eviction::{disruption_target, eviction_time};
 
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// On nodes whose agents end their pods when they reach no master (`--self-fence`).
+const SELF_FENCE: &str = "xebec.io/self-fence";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Such an agent ends no pod sooner than this after its last contact.
+const FENCE_PATIENCE: SignedDuration = SignedDuration::from_secs(40);
 /// A node may be missing for this long before its pods are: it may be registering again.
 const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
 /// Index: every finished pod.
@@ -58,7 +63,7 @@ pub(crate) fn start(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
     let (keys, on_node) = (queue.clone(), pods.clone());
     nodes.on_change(move |change| {
         let node = change.object();
-        if matches!(change, Change::Deleted(_)) || is_out_of_service(node) {
+        if matches!(change, Change::Deleted(_)) || is_out_of_service(node) || is_fencing(node) {
             on_node
                 .by_index(BY_NODE, node.name())
                 .iter()
@@ -76,6 +81,36 @@ pub(crate) fn start(context: &Context, queue: &Queue) -> Arc<dyn Controller> {
 
 fn is_out_of_service(node: &Node) -> bool {
     !is_ready_node(node) && taints(node).iter().any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+/// Whether the node's agent ends its pods by now.
+fn is_fencing(node: &Node) -> bool {
+    let mut annotations = node.metadata.annotations.iter().flatten();
+    annotations.any(|(key, value)| key == SELF_FENCE && value == "true") && is_unreachable(node)
+}
+
+fn is_unreachable(node: &Node) -> bool {
+    taints(node)
+        .iter()
+        .any(|taint| taint.key == UNREACHABLE && taint.effect == "NoExecute")
+}
+
+/// When a node that fences itself has surely ended the pod: it began at the latest when the pod had to go, and then takes the
+/// pod's own time to end.
+fn fenced_at(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
+    let unreachable: Vec<Taint> = taints(node)
+        .iter()
+        .filter(|taint| is_fencing(node) && taint.key == UNREACHABLE)
+        .cloned()
+        .collect();
+    let evicted = eviction_time(pod, &unreachable, now)?;
+    let mut since = unreachable
+        .iter()
+        .filter_map(|taint| taint.time_added.as_ref());
+    let begun = evicted.max(since.next()?.0 + FENCE_PATIENCE);
+    let spec = pod.spec.as_ref()?;
+    let grace = spec.termination_grace_period_seconds.unwrap_or(30).max(0);
+    Some(begun + SignedDuration::from_secs(grace))
 }
 
 struct PodGc {
@@ -107,11 +142,13 @@ impl Controller for PodGc {
         match self.nodes.get(&ObjectKey::new("", node)) {
             Some(known) => {
                 self.missing.lock().remove(node);
-                if pod.is_deleting() && is_out_of_service(&known) {
-                    self.remove(&pod, None).await
-                } else {
-                    Ok(())
+                if !pod.is_deleting() {
+                    return Ok(());
                 }
+                if is_out_of_service(&known) {
+                    return self.remove(&pod, None).await;
+                }
+                self.fenced(key, &pod, &known).await
             }
             None => self.orphaned(key, &pod, node).await,
         }
@@ -119,6 +156,19 @@ impl Controller for PodGc {
 }
 
 impl PodGc {
+    /// Removes the pod once its node, which cannot say so, has ended it.
+    async fn fenced(&self, key: &ObjectKey, pod: &Pod, node: &Node) -> Outcome {
+        let now = self.context.now();
+        match fenced_at(pod, node, now) {
+            Some(at) if at > now => {
+                self.queue.add_after(key.clone(), until(now, at));
+                Ok(())
+            }
+            Some(_) => self.remove(pod, None).await,
+            None => Ok(()),
+        }
+    }
+
     async fn orphaned(&self, key: &ObjectKey, pod: &Pod, node: &str) -> Outcome {
         let now = self.context.now();
         let since = *self.missing.lock().entry(node.to_owned()).or_insert(now);
@@ -210,6 +260,26 @@ fn surplus(mut finished: Vec<Arc<Pod>>, threshold: usize) -> Vec<Arc<Pod>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pods_of_a_node_that_fences_itself_are_gone_in_time() {
+        let now: Timestamp = "2026-01-01T01:00:00Z".parse().expect("a time");
+        let check = |fences: &str, seconds: i64, grace: i64, expect: Option<&str>| {
+            let node = json!({"metadata": {"annotations": {SELF_FENCE: fences}}, "spec": {"taints": [
+                {"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": "2026-01-01T00:59:00Z"}]}});
+            let toleration =
+                json!({"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": seconds});
+            let pod = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"containers": [],
+                "terminationGracePeriodSeconds": grace, "tolerations": [toleration]}});
+            let node = serde_json::from_value(node).expect("a node");
+            let pod = serde_json::from_value(pod).expect("a pod");
+            let found = fenced_at(&pod, &node, now).map(|at| at.to_string());
+            assert_eq!(found.as_deref(), expect);
+        };
+        check("true", 300, 10, Some("2026-01-01T01:04:10Z"));
+        check("true", 0, 10, Some("2026-01-01T00:59:50Z"));
+        check("false", 0, 10, None);
+    }
 
     #[test]
     fn evicted_and_old_pods_go_first() {

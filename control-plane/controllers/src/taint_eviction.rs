@@ -134,7 +134,7 @@ pub(crate) fn disruption_target(
 }
 
 /// When the pod has to go; none if it may stay.
-fn eviction_time(pod: &Pod, taints: &[Taint], now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn eviction_time(pod: &Pod, taints: &[Taint], now: Timestamp) -> Option<Timestamp> {
     let tolerations = pod
         .spec
         .as_ref()

@@ -18,6 +18,7 @@ use crate::config::AgentConfig;
 use crate::cri::Cri;
 use crate::error::AgentError;
 use crate::events::Recorder;
+use crate::self_fence;
 
 /// How often the machine is looked at, as the kubelet's `nodeStatusUpdateFrequency`.
 const LOOK_PERIOD: Duration = Duration::from_secs(10);
@@ -78,13 +79,7 @@ async fn try_register(
             metadata: ObjectMeta {
                 name: Some(config.node_name.clone()),
                 labels: Some(labels),
-                annotations: Some(
-                    [(
-                        "volumes.kubernetes.io/controller-managed-attach-detach".to_string(),
-                        "true".to_string(),
-                    )]
-                    .into(),
-                ),
+                annotations: Some(annotations(config)),
                 ..Default::default()
             },
             spec: Some(NodeSpec {
@@ -96,13 +91,24 @@ async fn try_register(
         return api.create(&PostParams::default(), &node).await;
     };
     // The labels that the agent itself determines are kept true; others are the administrator's.
-    let patch = json!({"metadata": {"labels": labels}});
+    let fence = config.self_fence.then_some("true");
+    let patch =
+        json!({"metadata": {"labels": labels, "annotations": {self_fence::ANNOTATION: fence}}});
     api.patch(
         &config.node_name,
         &PatchParams::default(),
         &Patch::Strategic(patch),
     )
     .await
+}
+
+fn annotations(config: &AgentConfig) -> std::collections::BTreeMap<String, String> {
+    let attach = "volumes.kubernetes.io/controller-managed-attach-detach";
+    let fence = config.self_fence.then_some(self_fence::ANNOTATION);
+    let names = [Some(attach), fence].into_iter().flatten();
+    names
+        .map(|name| (name.to_string(), "true".to_string()))
+        .collect()
 }
 
 fn labels(config: &AgentConfig, machine: &Machine) -> std::collections::BTreeMap<String, String> {

@@ -1,6 +1,6 @@
 //! The node's Lease: renewed every ten seconds, so that the cluster knows that the node lives without reading its status.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -11,6 +11,7 @@ use kube::api::{Api, PostParams};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
+use crate::self_fence::Contact;
 
 /// Where all nodes' Leases are.
 const NAMESPACE: &str = "kube-node-lease";
@@ -21,14 +22,23 @@ const RENEW_PERIOD: Duration = Duration::from_secs(10);
 /// Wait after a renewal that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Renews the Lease until `shutdown`.
-pub(crate) async fn renew(client: kube::Client, node: Node, shutdown: CancellationToken) {
+/// Renews the Lease until `shutdown`, and tells `contact` of each success.
+pub(crate) async fn renew(
+    client: kube::Client,
+    node: Node,
+    contact: Option<Contact>,
+    shutdown: CancellationToken,
+) {
     let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
     let mut held: Option<Lease> = None;
     loop {
+        let asked = Instant::now();
         let pause = match renew_once(&api, &node, held.take()).await {
             Ok(lease) => {
                 held = Some(lease);
+                if let Some(contact) = &contact {
+                    contact.made(asked);
+                }
                 RENEW_PERIOD
             }
             Err(error) => {

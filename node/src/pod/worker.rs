@@ -21,6 +21,7 @@ use super::{spec, status};
 use crate::probes::Probes;
 use crate::pull::PullBackoff;
 use crate::references::references;
+use crate::self_fence;
 use crate::shared::Shared;
 use crate::volumes::Mounted;
 
@@ -192,14 +193,13 @@ impl Worker {
             return Next::Wait(Some(now + RUNTIME_RETRY));
         }
         self.hold_references(pod);
-        let deadline = deadline(pod, &self.last_status);
-        if deadline.is_some_and(|d| d <= now) {
-            let message = "Pod was active on the node longer than the specified deadline";
-            self.shared
-                .recorder
-                .normal(pod, None, "DeadlineExceeded", message);
+        let end = self.end_of(pod, now);
+        if let Some((at, reason, message)) = end
+            && at <= now
+        {
+            self.shared.recorder.normal(pod, None, reason, message);
             self.observed.failure = Some(Waiting {
-                reason: "DeadlineExceeded".into(),
+                reason: reason.into(),
                 message: message.into(),
             });
             return self.finish(pod).await;
@@ -221,7 +221,24 @@ impl Worker {
         if steps.contains(&Action::Finish) {
             return self.finish(pod).await;
         }
-        self.act(pod, steps, now, [wake_at, deadline]).await
+        self.act(pod, steps, now, [wake_at, end.map(|(at, ..)| at)])
+            .await
+    }
+
+    /// When the agent itself ends the pod for good, with reason and message; the earliest of all reasons.
+    fn end_of(&self, pod: &Pod, now: Timestamp) -> Option<(Timestamp, &'static str, &'static str)> {
+        let deadline = deadline(pod, &self.last_status).map(|at| {
+            let message = "Pod was active on the node longer than the specified deadline";
+            (at, "DeadlineExceeded", message)
+        });
+        let fence = self.shared.self_fence.as_ref();
+        let fence = fence
+            .and_then(|contact| contact.end_of(pod, now))
+            .map(|at| {
+                let message = "Pod was ended by its node, which could not reach the control plane";
+                (at, self_fence::REASON, message)
+            });
+        deadline.into_iter().chain(fence).min_by_key(|(at, ..)| *at)
     }
 
     /// Takes the steps, unless the pod is told to end meanwhile.
