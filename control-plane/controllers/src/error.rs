@@ -20,11 +20,14 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// Ordinary on the way to convergence: another writer was faster, or the object is gone already.
+    /// Ordinary on the way to convergence: another writer was faster, the own last write is not seen yet, or the object is gone
+    /// already.
     pub(crate) fn is_routine(&self) -> bool {
         match self {
             Self::Api(status) => {
-                api_client::is_conflict(status) || api_client::is_not_found(status)
+                api_client::is_conflict(status)
+                    || api_client::is_already_exists(status)
+                    || api_client::is_not_found(status)
             }
             Self::NotReady(_) => true,
             Self::Invalid(_) | Self::Certificate(_) => false,

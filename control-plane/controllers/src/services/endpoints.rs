@@ -16,7 +16,7 @@ use super::{
     selected_pods, selector, target_port,
 };
 use crate::context::{Context, Controller, Queue};
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::support::{Meta, is_namespace_terminating, is_ready, node_name};
 
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -84,14 +84,14 @@ impl Controller for EndpointsController {
         match answer {
             Err(status) if is_namespace_terminating(&status) => Ok(()),
             Err(status) => {
-                let (reason, message) = event;
-                self.recorder.record_for(
-                    &wanted,
-                    EventType::Warning,
-                    reason,
-                    format!("{message}: {status}"),
-                );
-                Err(status.into())
+                let error = Error::from(status);
+                if !error.is_routine() {
+                    let (reason, message) = event;
+                    let message = format!("{message}: {error}");
+                    self.recorder
+                        .record_for(&wanted, EventType::Warning, reason, message);
+                }
+                Err(error)
             }
             Ok(_) => Ok(()),
         }
