@@ -21,7 +21,7 @@ use crate::bench::store::Client;
 pub use api::{Api, Lines};
 pub use masters::leader;
 pub use member::Member;
-pub use network::{Drop, Network};
+pub use network::{Drop, Network, can_delay};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// How long one question to one member may take.

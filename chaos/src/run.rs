@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::check::{self, Verdict};
-use crate::cluster::{Cluster, Level, Setting};
+use crate::cluster::{Cluster, Level, Setting, can_delay};
 use crate::faults::{Kind, Needs, Nemesis, heal, schedule};
 use crate::history::History;
 use crate::kube;
@@ -189,6 +189,9 @@ impl RunArgs {
         };
         let mut kinds = Vec::new();
         let mut left_out = Vec::new();
+        if mixed {
+            left_out.push(NO_CLOCK_JUMPS.to_owned());
+        }
         for kind in wanted {
             match kind.missing(has) {
                 None => kinds.push(kind),
@@ -199,6 +202,8 @@ impl RunArgs {
         Ok((kinds, left_out))
     }
 }
+
+const NO_CLOCK_JUMPS: &str = "clock jumps: members cannot be told an offset";
 
 /// A file that was built beside this program.
 pub fn beside(name: &str) -> Result<PathBuf> {
@@ -258,7 +263,7 @@ pub async fn perform(args: &RunArgs, seed: u64) -> Result<Run> {
         links: root && !args.loopback,
         shim: shim.is_file(),
         small_disk: root,
-        delay: false,
+        delay: root && !args.loopback && can_delay(),
     };
     let (kinds, left_out) = args.kinds(has)?;
     let length = Duration::from_secs_f64(args.minutes * 60.0);
@@ -287,7 +292,7 @@ pub async fn perform(args: &RunArgs, seed: u64) -> Result<Run> {
         observed: observed.clone(),
         start,
     };
-    nemesis.run(&mut cluster, &steps).await?;
+    nemesis.run(&mut cluster, &steps, length).await?;
     tokio::time::sleep_until(start + length).await;
     heal(&mut cluster).await?;
     let history = load.end(&mut cluster, &shared).await?;

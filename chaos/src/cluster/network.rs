@@ -22,6 +22,8 @@ pub struct Drop {
     pub percent: u64,
 }
 
+/// How packets are late, in tc's words.
+const DELAY: &str = "netem delay 100ms 40ms";
 /// Of addresses on the bridge: the machine itself, where clients are, and the first host.
 const GATEWAY: u8 = 1;
 const FIRST_HOST: u8 = 10;
@@ -106,6 +108,24 @@ impl Network {
         command
     }
 
+    /// From now on what the host sends is late, or is not any more.
+    pub fn set_delay(&self, host: usize, on: bool) -> Result<()> {
+        let Some(bridge) = &self.bridge else {
+            return Ok(());
+        };
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{bridge}h{host}"));
+        command.args(["--", "tc", "qdisc", if on { "replace" } else { "del" }]);
+        command.args(["dev", "eth0", "root"]);
+        if on {
+            command.args(DELAY.split(' '));
+        }
+        let output = command.output().context("tc")?;
+        // Where nothing was late there is nothing to delete.
+        ensure!(!on || output.status.success(), "tc refuses {DELAY}");
+        Ok(())
+    }
+
     /// From now on the host gets everything but this.
     pub fn set_drops(&self, host: usize, drops: &[Drop]) -> Result<()> {
         let Some(bridge) = &self.bridge else {
@@ -124,6 +144,14 @@ impl Network {
         ensure!(child.wait()?.success(), "nft refuses {drops:?}");
         Ok(())
     }
+}
+
+/// Whether the kernel can delay packets; asked in a namespace that is gone at once.
+pub fn can_delay() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "tc", "qdisc", "add", "dev", "lo", "root"]);
+    let asked = command.args(DELAY.split(' ')).output();
+    asked.is_ok_and(|output| output.status.success())
 }
 
 fn ruleset(drops: &[Drop]) -> String {

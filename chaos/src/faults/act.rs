@@ -61,33 +61,43 @@ pub struct Nemesis {
 }
 
 impl Nemesis {
-    /// Carries the schedule out.
-    pub async fn run(&self, cluster: &mut Cluster, steps: &[Step]) -> Result<()> {
+    /// Carries the schedule out. What takes longer than planned moves what comes after it, and what would then end after
+    /// `length` is left.
+    pub async fn run(&self, cluster: &mut Cluster, steps: &[Step], length: Duration) -> Result<()> {
+        let mut late = Duration::ZERO;
         for step in steps {
-            sleep_until(self.start + step.at).await;
-            let from = self.start.elapsed();
-            let mut texts = Vec::new();
-            let until = self.start + step.at + step.lasts;
-            let mut drops = vec![Vec::new(); cluster.members.len()];
-            for strike in &step.strikes {
-                let targets = self.targets(cluster, strike);
-                texts.push(format!("{} {} {targets:?}", strike.kind, strike.target));
-                let struck = self
-                    .strike(cluster, strike, &targets, until, &mut drops)
-                    .await;
-                struck.with_context(|| texts.join(", "))?;
+            let begin = self.start + step.at + late;
+            let until = begin + step.lasts;
+            if until > self.start + length {
+                break;
             }
-            sleep_until(until).await;
-            heal(cluster).await?;
+            sleep_until(begin).await;
+            let text = self.step(cluster, step, until).await?;
             let note = Note {
-                from,
+                from: begin - self.start,
                 to: self.start.elapsed(),
-                text: texts.join(", "),
+                text,
             };
-            println!("{:6.1} s: {}", from.as_secs_f64(), note.text);
+            println!("{:6.1} s: {}", note.from.as_secs_f64(), note.text);
             self.observed.borrow_mut().notes.push(note);
+            late += Instant::now().saturating_duration_since(until);
         }
         Ok(())
+    }
+
+    /// What it did to whom.
+    async fn step(&self, cluster: &mut Cluster, step: &Step, until: Instant) -> Result<String> {
+        let mut texts = Vec::new();
+        let mut drops = vec![Vec::new(); cluster.members.len()];
+        for strike in &step.strikes {
+            let targets = self.targets(cluster, strike);
+            texts.push(format!("{} {} {targets:?}", strike.kind, strike.target));
+            let struck = self.strike(cluster, strike, &targets, until, &mut drops);
+            struck.await.with_context(|| texts.join(", "))?;
+        }
+        sleep_until(until).await;
+        heal(cluster).await?;
+        Ok(texts.join(", "))
     }
 
     fn targets(&self, cluster: &Cluster, strike: &Strike) -> Vec<usize> {
@@ -139,7 +149,9 @@ impl Nemesis {
             Kind::Isolate | Kind::CutOff | Kind::OneWay | Kind::Bridge | Kind::Loss => {
                 cut(cluster, strike.kind, targets, drops)
             }
-            Kind::Delay => Ok(()),
+            Kind::Delay => targets
+                .iter()
+                .try_for_each(|target| cluster.network.set_delay(*target, true)),
         }
     }
 }
@@ -231,6 +243,7 @@ pub async fn heal(cluster: &mut Cluster) -> Result<()> {
     for number in 0..cluster.members.len() {
         if cluster.network.has_links() {
             cluster.network.set_drops(number, &[])?;
+            cluster.network.set_delay(number, false)?;
         }
         cluster.members[number].signal(Signal::SIGCONT)?;
         if cluster.members[number].delay_file().exists() {
