@@ -84,6 +84,10 @@ pub struct ServerArgs {
     /// (DATA_DIR/server/token). Better given in the environment than here.
     #[arg(long, env = "XEBEC_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// After the loss of a majority of the masters: makes this master's data a cluster of one, and ends. The other masters cannot
+    /// come back; join them, or new ones, after a start without this flag.
+    #[arg(long)]
+    pub cluster_reset: bool,
     /// Addresses of pods; each node gets a /24 of it [default: the cluster's, or 10.42.0.0/16].
     #[arg(long, value_name = "CIDR")]
     pub cluster_cidr: Option<String>,

@@ -16,7 +16,7 @@ pub use endpoint::Masters;
 pub use join::begin;
 pub use kept::keep_bundle;
 pub use life::{follow as follow_signs, keep_sign};
-pub use member::{Member, await_majority, open, removed, warn_about_two};
+pub use member::{Member, await_majority, open, removed, reset, warn_about_two};
 pub use settings::ClusterSettings;
 
 /// The path under which masters join, are listed and removed.

@@ -32,6 +32,9 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     let identified = identify(&args)?;
     let mut signals = StopSignals::install()?;
     let server = create_data_dir(&args)?;
+    if args.cluster_reset {
+        return masters::reset(&server).await;
+    }
     let opened = tokio::select! {
         opened = open(&args, &identified, &server) => opened?,
         () = signals.received() => return Ok(()),

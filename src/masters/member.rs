@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::{Context, Error, Result};
 use api_server::StoreTls;
 use raft_store::{Bootstrap, Config, OpenError, PeerTls, Store};
 
@@ -53,6 +53,21 @@ pub async fn open(
         ),
         error => error.into(),
     })
+}
+
+/// Makes the member in `server`, whose masters are lost, a cluster of one.
+pub async fn reset(server: &Path) -> Result<()> {
+    let store = server.join("store");
+    let changed = tokio::task::spawn_blocking(move || raft_store::force_new_cluster(&store))
+        .await?
+        .context("--cluster-reset")?;
+    match changed {
+        true => tracing::info!(
+            "this master is a cluster of one now: start it again without --cluster-reset, then join others"
+        ),
+        false => tracing::info!("this master is alone already: start it without --cluster-reset"),
+    }
+    Ok(())
 }
 
 /// Waits until a majority of the masters agrees: before, nothing can be read.

@@ -19,7 +19,10 @@ impl Scripts {
         Ok(Self {
             directory: tempfile::Builder::new().prefix("xebec-test-").tempdir()?,
             flags: format!(
-                "--node-name=node-1 --https-port={} --kubelet-port={} --healthz-port=0",
+                "--node-name=node-1 --https-port={} --kubelet-port={} --healthz-port=0 --store-peer-port={} \
+                 --store-client-port={}",
+                free_port()?,
+                free_port()?,
                 free_port()?,
                 free_port()?
             ),
@@ -46,6 +49,33 @@ impl Scripts {
     fn ok(&self, name: &str) -> Result<String> {
         self.run(name)?.ok().with_context(|| name.to_owned())
     }
+}
+
+/// What systemd would start is a command that exists, with flags that it has and the configuration that the unit names.
+#[test]
+fn units_start_what_there_is() -> Result<()> {
+    for (part, config) in [
+        ("server", "disable-agent: true"),
+        ("agent", "server: https://192.0.2.1:6443"),
+    ] {
+        let path = repository().join(format!("systemd/xebec-{part}.service"));
+        let unit = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let start = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("ExecStart="));
+        let words: Vec<&str> = start.context("ExecStart")?.split_whitespace().collect();
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("config.yaml");
+        std::fs::write(&file, config)?;
+        let named = format!("/etc/xebec/{part}.yaml");
+        ensure!(words[..3] == ["/usr/local/bin/xebec", part, "--config"]);
+        ensure!(words[3..] == [named.as_str()], "{words:?}");
+        let mut command = Command::new(binary()?);
+        command.args([part, "--config"]).arg(&file).arg("--help");
+        contains(&run(&mut command, "")?.ok()?, "--config")?;
+        contains(&unit, "Type=notify")?;
+    }
+    Ok(())
 }
 
 impl Drop for Scripts {

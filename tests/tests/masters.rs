@@ -279,5 +279,29 @@ fn removed_and_back(masters: [Master; 3]) -> Result<()> {
     voters(&first, 3)?;
     // A clean stop is one, whoever leads.
     let mut second = second;
-    second.process.take().context("running")?.stop()
+    second.process.take().context("running")?.stop()?;
+    majority_lost(first, second, third)
+}
+
+/// Two of three are lost for good: the data of the last one becomes a cluster of one, which the others cannot disturb.
+fn majority_lost(first: Master, mut second: Master, third: Master) -> Result<()> {
+    let mut third = third;
+    third.process.take().context("running")?.kill()?;
+    let mut first = first;
+    first.process.take().context("running")?.kill()?;
+    let reset = run(first.command()?.arg("--cluster-reset"), "")?;
+    contains(&reset.stderr, "start it again without --cluster-reset")?;
+    reset.ok()?;
+    first.spawn(&[])?;
+    let kept = first.kubectl()?.run("get configmaps")?;
+    ensure!(kept.matches("kept-").count() == 10, "{kept}");
+    voters(&first, 1)?;
+    // Its data is of a cluster that is no more: it finds no majority, and disturbs nobody.
+    let flags: Vec<String> = Vec::new();
+    let log = second.directory.path().join("log");
+    second.process = Some(Process::start(second.command()?.args(&flags), &log)?);
+    std::fs::remove_dir_all(third.directory.path().join("server"))?;
+    third.spawn(&join_flags(&first)?)?;
+    voters(&first, 2)?;
+    second.process.take().context("running")?.kill()
 }
