@@ -245,8 +245,12 @@ fn strangers(kubeconfig: &Path, host: &Host, server: &str, good: &str) -> Result
         "the cluster does not know this token",
     )?;
     let short = token(kubeconfig, &["create", "--ttl=1s"])?;
-    eventually("the token has expired", PATIENCE, || {
-        contains(&token(kubeconfig, &["list"])?, "<expired>")
+    let (_, id) = short.split_once("::").context("a token")?;
+    let id = id.split('.').next().context("a token")?;
+    eventually("the expired token is deleted", PATIENCE, || {
+        let listed = token(kubeconfig, &["list"])?;
+        ensure!(!listed.contains(id), "{listed}");
+        Ok(())
     })?;
     contains(
         &refused(host, server, short.trim())?,

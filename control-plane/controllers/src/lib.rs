@@ -4,6 +4,7 @@
 //! informers show, decides in a pure function, and writes through the API as its own identity. This crate knows neither
 //! the API server's code nor the store.
 
+mod bootstrap;
 mod certificates;
 mod context;
 mod cron_job;

@@ -155,4 +155,16 @@ pub(crate) const ROWS: &[Row] = &[
         1,
         crate::certificates::start_cleaning,
     ),
+    row(
+        "bootstrapsigner",
+        "bootstrap-signer",
+        1,
+        crate::bootstrap::start_signer,
+    ),
+    row(
+        "tokencleaner",
+        "token-cleaner",
+        1,
+        crate::bootstrap::start_cleaner,
+    ),
 ];
