@@ -1,6 +1,7 @@
 //! Paths that are no resources: health, version, metrics, discovery, OpenAPI. One row each.
 
 mod discovery;
+mod encryption;
 mod health;
 mod openapi;
 
@@ -47,11 +48,14 @@ pub(crate) async fn run(core: &Core, cx: Context, body: RequestBody) -> Result<A
         let answer = extension.call(request).await?;
         return Ok(Answer::json(StatusCode::OK, answer.to_string()));
     }
+    let path = cx.info.path.clone();
+    let path = path.trim_end_matches('/');
+    if path == encryption::PATH {
+        return encryption::run(core, &cx).await;
+    }
     if !matches!(cx.info.verb, "get" | "head") {
         return Err(Status::method_not_allowed());
     }
-    let path = cx.info.path.clone();
-    let path = path.trim_end_matches('/');
     if path.is_empty() {
         return Ok(index(core));
     }
