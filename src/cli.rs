@@ -1,6 +1,8 @@
 //! Every command and flag, with the help that teaches them.
 
+pub mod audit;
 pub mod peers;
+pub mod secrets_encrypt;
 pub mod snapshot;
 pub mod state;
 
@@ -42,6 +44,8 @@ pub enum Command {
     Member(MemberArgs),
     /// Save, check and restore backups of the datastore.
     Snapshot(snapshot::SnapshotArgs),
+    /// Show and change the keys that Secrets are encrypted under in the datastore.
+    SecretsEncrypt(secrets_encrypt::SecretsEncryptArgs),
     /// Show the cluster at a glance: API, nodes, certificates.
     Status(StatusArgs),
 }
@@ -109,6 +113,8 @@ pub struct ServerArgs {
     /// Run no node agent: this master runs no pods.
     #[arg(long)]
     pub disable_agent: bool,
+    #[command(flatten)]
+    pub audit: audit::AuditArgs,
     #[command(flatten)]
     pub agent: NodeArgs,
     #[command(flatten)]

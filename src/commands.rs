@@ -3,6 +3,7 @@
 mod agent;
 mod cluster;
 mod member;
+mod secrets_encrypt;
 mod server;
 mod snapshot;
 mod status;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Member(args) => runtime()?.block_on(member::run(args)),
         Command::Store(args) => runtime()?.block_on(store::run(*args)),
         Command::Snapshot(args) => runtime()?.block_on(snapshot::run(args)),
+        Command::SecretsEncrypt(args) => runtime()?.block_on(secrets_encrypt::run(args)),
         Command::Status(args) => runtime()?.block_on(status::run(args)),
     }
 }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use api_server::AuditConfig;
+
 /// Settings of a control plane.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneConfig {
@@ -24,6 +26,8 @@ pub struct ControlPlaneConfig {
     pub cluster_domain: String,
     /// Further names and addresses in the API's certificate.
     pub tls_sans: Vec<String>,
+    /// The audit log; none without it.
+    pub audit: Option<AuditConfig>,
     /// A second place for the admin kubeconfig.
     pub write_kubeconfig: Option<PathBuf>,
     /// `gitVersion` of `/version`.

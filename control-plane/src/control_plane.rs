@@ -7,7 +7,8 @@ use std::sync::Arc;
 use api_client::{Backend, Client, User};
 use api_machinery::Status;
 use api_server::{
-    ApiServer, Config, Extension, NodeIdentity, Pki, PkiConfig, PkiError, SecurityConfig,
+    ApiServer, Config, ENCRYPTION_KEY_FILE, Extension, NodeIdentity, Pki, PkiConfig, PkiError,
+    SecurityConfig,
     SecurityError, SecurityParts, Settings, StartError, Store, ensure_security_objects,
 };
 use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
@@ -226,12 +227,14 @@ async fn start_api(
         listen: Some(config.listen),
         tls: Some(pki.server_tls_config()?),
         kubelet_tls: Some(pki.kubelet_tls_config()?),
+        encryption_key: Some(config.directory.join(ENCRYPTION_KEY_FILE)),
         settings: Settings {
             advertise_address,
             service_cidr: (service_cidr.address, service_cidr.prefix),
             version: config.version.clone(),
             commit: String::new(),
         },
+        audit: config.audit.clone(),
         documents: security.openid_documents().into(),
         extensions,
         security: Box::new(|inside| security.build(inside)),

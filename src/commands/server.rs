@@ -281,6 +281,7 @@ fn control_plane_config(
         cluster_dns: settings.cluster_dns,
         cluster_domain: settings.cluster_domain.clone(),
         tls_sans: args.tls_san.clone(),
+        audit: args.audit.config(&args.data_dir.join("server")),
         write_kubeconfig: args.write_kubeconfig.clone(),
         version: format!("v1.36.0+xebec.{}", env!("CARGO_PKG_VERSION")),
     }
@@ -301,14 +302,14 @@ fn start_agent(
     }
     let server = control_plane.local_address();
     let node = control_plane.node_identity(&identified.node_name, &[identified.node_ip])?;
-    let pem = |text: &str| Pem::Inline(text.to_owned());
-    let identity = |pair: &api_server::KeyPairPem| Identity {
-        cert: pem(&pair.certificate),
-        key: pem(&pair.key),
+    // Files, so that renewed certificates are used without a restart.
+    let identity = |files: &api_server::KeyPairFiles| Identity {
+        cert: Pem::Path(files.certificate.clone()),
+        key: Pem::Path(files.key.clone()),
     };
     let mut config = AgentConfig::new(
         format!("https://{server}"),
-        pem(&node.ca),
+        Pem::Path(node.ca.clone()),
         identity(&node.client),
         identity(&node.serving),
         identified.node_name.clone(),

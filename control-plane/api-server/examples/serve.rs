@@ -57,6 +57,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         tls: None,
         kubelet_tls: None,
         extensions: Vec::new(),
+        encryption_key: None,
+        audit: None,
         documents: Vec::new(),
         settings: Settings {
             advertise_address: SocketAddr::from(([192, 0, 2, 1], listen.port())),

@@ -1,5 +1,6 @@
 //! A request and its answer, as the pipeline hands them around: HTTP's terms without a connection.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use api_machinery::Status;
@@ -24,6 +25,8 @@ pub(crate) struct Request {
     pub headers: HeaderMap,
     pub body: RequestBody,
     pub peer: Option<PeerCertificates>,
+    /// Whom the connection is with; none for callers in the process.
+    pub remote: Option<IpAddr>,
     /// The user, where the caller is in the process and known.
     pub user: Option<Arc<UserInfo>>,
     pub fence: Option<Bytes>,

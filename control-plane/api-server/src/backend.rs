@@ -55,6 +55,7 @@ impl Backend for CoreBackend {
             headers,
             body: RequestBody::Ready(call.body),
             peer: None,
+            remote: None,
             user: Some(Arc::new(UserInfo {
                 name: call.user.name.clone(),
                 groups: call.user.groups.clone(),

@@ -24,6 +24,12 @@ pub(crate) enum AnswerBody {
     Stream(ByteStream),
 }
 
+impl Default for AnswerBody {
+    fn default() -> Self {
+        Self::Bytes(Bytes::new())
+    }
+}
+
 impl AnswerBody {
     /// The whole body; for callers in the process, which ask for nothing endless.
     pub async fn collect(self) -> Result<Bytes, Status> {

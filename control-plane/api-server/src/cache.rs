@@ -17,4 +17,5 @@ pub(crate) use feed::{Caches, FeedError};
 pub(crate) use kind_cache::{Held, KindCache, Selected, WatchStart};
 pub(crate) use object::{CachedObject, with_resource_version};
 pub(crate) use reader::CacheReader;
+pub(crate) use scan::{field_text, sub_object};
 pub(crate) use watcher::{Interest, Watcher, WatcherEvents};

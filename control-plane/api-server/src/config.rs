@@ -1,10 +1,12 @@
 //! What an API server is given: addresses, certificates, and who answers the questions of security.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use api_client::Backend;
 
+use crate::audit::AuditConfig;
 use crate::identity::{Authenticator, Authorizer, Impersonation};
 use crate::plugin::{Admission, Extension, ObjectReader, VirtualResource};
 
@@ -47,6 +49,10 @@ pub struct Config {
     /// For connections to nodes' agents; without it `logs` and `exec` are refused.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub settings: Settings,
+    /// File of the root key that secrets in the store are encrypted under; without it they are plain (tests).
+    pub encryption_key: Option<PathBuf>,
+    /// The audit log; none without it.
+    pub audit: Option<AuditConfig>,
     /// Paths that are answered with a fixed document (OpenID discovery).
     pub documents: Vec<(&'static str, serde_json::Value)>,
     /// Further paths that are answered by others.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Auditor;
 use crate::cache::Caches;
 use crate::config::Settings;
+use crate::encryption::SealedStore;
 use crate::flow::FlowControl;
 use crate::identity::{Authenticator, Authorizer, Impersonation};
 use crate::metrics::Metrics;
@@ -33,6 +35,9 @@ pub(crate) struct Core {
     /// Further paths that are answered by others.
     pub extensions: Vec<Arc<dyn Extension>>,
     pub event_leases: EventLeases,
+    pub audit: Option<Auditor>,
+    /// Where secrets are encrypted in the store: the same store as `store`.
+    pub encryption: Option<SealedStore>,
     /// For connections to nodes' agents.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     pub stop: CancellationToken,

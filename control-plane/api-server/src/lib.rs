@@ -6,6 +6,7 @@
 mod admission;
 mod allocation;
 mod answer;
+mod audit;
 mod authn;
 mod authz;
 mod backend;
@@ -20,6 +21,7 @@ mod config;
 mod conversion;
 mod core;
 mod decoding;
+mod encryption;
 mod errors;
 mod flow;
 mod forward;
@@ -59,15 +61,17 @@ mod write;
 mod yaml;
 
 pub use admission::keep_quotas;
+pub use audit::{AuditConfig, AuditError};
 pub use config::{Config, Inside, Security, Settings};
+pub use encryption::{ENCRYPTION_KEY_FILE, EncryptionError};
 pub use identity::{
     Authenticator, Authorizer, Decision, Impersonation, PeerCertificates, UserInfo, Verdict,
 };
 #[doc(hidden)]
 pub use memory::MemoryStore;
 pub use pki::{
-    CertificateUsage, CsrSummary, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError, SignRequest,
-    Signer, StoreTls, kubeconfig, parse_csr,
+    CertificateUsage, CsrSummary, KeyPairFiles, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError,
+    SignRequest, Signer, StoreTls, kubeconfig, parse_csr,
 };
 pub use plugin::{
     Admission, Attributes, Extension, ExtensionRequest, ObjectReader, Operation, VirtualRequest,

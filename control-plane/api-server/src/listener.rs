@@ -6,6 +6,7 @@
 mod stalled;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,8 +64,8 @@ pub(crate) async fn serve(
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match accepted {
+            Ok((stream, address)) => (stream, address.ip()),
             Err(error) => {
                 // Out of file descriptors: others will close, and the slot limit is above the usual number.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -74,7 +75,7 @@ pub(crate) async fn serve(
         };
         let (acceptor, core, stop) = (acceptor.clone(), core.clone(), stop.clone());
         tasks.spawn(async move {
-            connection(stream, acceptor, core, stop).await;
+            connection(stream, remote, acceptor, core, stop).await;
             drop(slot);
         });
     }
@@ -82,6 +83,7 @@ pub(crate) async fn serve(
 
 async fn connection(
     stream: TcpStream,
+    remote: IpAddr,
     acceptor: Option<TlsAcceptor>,
     core: Arc<Core>,
     stop: CancellationToken,
@@ -90,14 +92,14 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let stream = CutOffStalled::new(stream);
     let Some(acceptor) = acceptor else {
-        return http(stream, None, core, stop).await;
+        return http(stream, None, remote, core, stop).await;
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => {
             let chain = tls.get_ref().1.peer_certificates();
             let peer =
                 chain.map(|c| PeerCertificates(c.iter().map(|c| c.clone().into_owned()).collect()));
-            http(tls, peer, core, stop).await;
+            http(tls, peer, remote, core, stop).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake error"),
         Err(_) => tracing::debug!("TLS handshake timeout"),
@@ -107,6 +109,7 @@ async fn connection(
 async fn http<S>(
     stream: S,
     peer: Option<PeerCertificates>,
+    remote: IpAddr,
     core: Arc<Core>,
     stop: CancellationToken,
 ) where
@@ -114,7 +117,7 @@ async fn http<S>(
 {
     let service = service_fn(move |request| {
         let (core, peer) = (core.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(answer(core, peer, request).await) }
+        async move { Ok::<_, Infallible>(answer(core, peer, remote, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -148,6 +151,7 @@ async fn http<S>(
 async fn answer(
     core: Arc<Core>,
     peer: Option<PeerCertificates>,
+    remote: IpAddr,
     mut request: http::Request<Incoming>,
 ) -> http::Response<AnswerBody> {
     let upgrade = request
@@ -164,6 +168,7 @@ async fn answer(
         headers: parts.headers,
         body: RequestBody::Incoming(body),
         peer,
+        remote: Some(remote),
         user: None,
         fence: None,
         upgrade,

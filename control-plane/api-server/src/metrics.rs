@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::audit::AuditCounters;
+
 /// Upper bounds of the latency histogram, in seconds.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
@@ -42,6 +44,7 @@ pub(crate) struct Metrics {
     latency: Family<VerbLabels, Histogram>,
     inflight: Family<KindLabels, Gauge<i64, AtomicI64>>,
     pub watchers: Gauge<i64, AtomicI64>,
+    pub audit: AuditCounters,
 }
 
 fn latency() -> Histogram {
@@ -76,7 +79,19 @@ impl Default for Metrics {
             "Watches that are open",
             Gauge::clone(&watchers),
         );
+        let audit = AuditCounters::default();
+        registry.register(
+            "apiserver_audit_event",
+            "Events of the audit log",
+            audit.events.clone(),
+        );
+        registry.register(
+            "apiserver_audit_error",
+            "Events of the audit log that were lost",
+            audit.errors.clone(),
+        );
         Self {
+            audit,
             registry,
             requests,
             latency,

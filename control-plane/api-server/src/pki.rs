@@ -6,7 +6,7 @@
 
 mod authority;
 mod client_trust;
-mod files;
+pub(crate) mod files;
 mod kubeconfig;
 mod profile;
 mod signer;
@@ -71,14 +71,34 @@ pub struct KeyPairPem {
     pub key: String,
 }
 
+/// The files of a certificate and its key. They are replaced when the certificate is renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPairFiles {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl KeyPairFiles {
+    /// What the files hold now.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn read(&self) -> Result<KeyPairPem, PkiError> {
+        Ok(KeyPairPem {
+            certificate: files::read(&self.certificate)?,
+            key: files::read(&self.key)?,
+        })
+    }
+}
+
 /// What the agent on this machine needs to talk to the API server and to be talked to.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct NodeIdentity {
     /// `CN=system:node:NAME`, `O=system:nodes`.
-    pub client: KeyPairPem,
-    pub serving: KeyPairPem,
+    pub client: KeyPairFiles,
+    pub serving: KeyPairFiles,
     /// The CA that both sides trust.
-    pub ca: String,
+    pub ca: PathBuf,
 }
 
 /// Everything under the TLS directory. Cheap to clone.
@@ -93,8 +113,17 @@ struct Shared {
     store: StorePki,
     serving: tls::LiveCertificate,
     kubelet_client: tls::LiveCertificate,
-    /// One issuing at a time, so that a certificate always meets its key.
-    issuing: Mutex<()>,
+    /// What was made on request and is renewed with the rest. Locked while certificates are issued: one at a time, so that
+    /// a certificate always meets its key.
+    issued: Mutex<Issued>,
+}
+
+#[derive(Default)]
+struct Issued {
+    /// This machine's node: client and serving certificate.
+    node: Option<[Profile; 2]>,
+    /// The administrator's kubeconfigs, with the server's URL.
+    kubeconfigs: Vec<(PathBuf, String)>,
 }
 
 impl Pki {
@@ -114,7 +143,7 @@ impl Pki {
             store: StorePki::load_or_create(dir, config)?,
             serving: tls::LiveCertificate::new(&serving)?,
             kubelet_client: tls::LiveCertificate::new(&kubelet_client)?,
-            issuing: Mutex::new(()),
+            issued: Mutex::default(),
         }));
         pki.renew(SystemTime::now())?;
         Ok(pki)
@@ -130,12 +159,18 @@ impl Pki {
             store,
             serving,
             kubelet_client,
-            issuing,
+            issued,
         } = &*self.0;
-        let _one = issuing.lock();
+        let issued = issued.lock();
         serving.replace(&ca.ensure(dir, &Profile::apiserver(config), now)?)?;
         kubelet_client.replace(&ca.ensure(dir, &Profile::kubelet_client(), now)?)?;
-        ca.ensure(dir, &Profile::admin(), now)?;
+        let admin = ca.ensure(dir, &Profile::admin(), now)?;
+        for (path, url) in &issued.kubeconfigs {
+            self.write_kubeconfig(path, url, &admin)?;
+        }
+        for profile in issued.node.iter().flatten() {
+            ca.ensure(dir, profile, now)?;
+        }
         front_proxy_ca.ensure(dir, &Profile::front_proxy_client(), now)?;
         store.renew(config, now)?;
         Ok(now + profile::LEAF_LIFETIME / 30)
@@ -219,27 +254,50 @@ impl Pki {
         name: &str,
         addresses: &[IpAddr],
     ) -> Result<NodeIdentity, PkiError> {
-        Ok(NodeIdentity {
-            client: self.issue(&self.0.ca, &Profile::node_client(name))?,
-            serving: self.issue(&self.0.ca, &Profile::node_serving(name, addresses))?,
-            ca: self.ca_pem().to_owned(),
-        })
+        let profiles = [
+            Profile::node_client(name),
+            Profile::node_serving(name, addresses),
+        ];
+        let mut issued = self.0.issued.lock();
+        for profile in &profiles {
+            self.0.ca.ensure(&self.0.dir, profile, SystemTime::now())?;
+        }
+        let [client, serving] = &profiles;
+        let identity = NodeIdentity {
+            client: self.files(client),
+            serving: self.files(serving),
+            ca: self.0.dir.join("ca.crt"),
+        };
+        issued.node = Some(profiles);
+        Ok(identity)
     }
 
-    /// Writes the administrator's kubeconfig (mode 600) for the server at `url`.
+    fn files(&self, profile: &Profile) -> KeyPairFiles {
+        let file = |ending: &str| self.0.dir.join(format!("{}.{ending}", profile.file));
+        KeyPairFiles {
+            certificate: file("crt"),
+            key: file("key"),
+        }
+    }
+
+    /// Writes the administrator's kubeconfig (mode 600) for the server at `url`, and again when its certificate is renewed.
     pub fn write_admin_kubeconfig(&self, path: &Path, url: &str) -> Result<(), PkiError> {
-        let text = kubeconfig(
-            "xebec",
-            url,
-            self.ca_pem(),
-            "kubernetes-admin",
-            &self.admin()?,
-        );
+        self.write_kubeconfig(path, url, &self.admin()?)?;
+        let kubeconfigs = &mut self.0.issued.lock().kubeconfigs;
+        kubeconfigs.push((path.to_owned(), url.to_owned()));
+        Ok(())
+    }
+
+    fn write_kubeconfig(&self, path: &Path, url: &str, admin: &KeyPairPem) -> Result<(), PkiError> {
+        let text = kubeconfig("xebec", url, self.ca_pem(), "kubernetes-admin", admin);
+        if files::read_if_there(path)?.as_deref() == Some(&text) {
+            return Ok(());
+        }
         files::write(path, text.as_bytes(), files::PRIVATE)
     }
 
     fn issue(&self, authority: &Authority, profile: &Profile) -> Result<KeyPairPem, PkiError> {
-        let _one = self.0.issuing.lock();
+        let _one = self.0.issued.lock();
         authority.ensure(&self.0.dir, profile, SystemTime::now())
     }
 }

@@ -10,10 +10,12 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::{AuditError, Auditor};
 use crate::backend::CoreBackend;
 use crate::cache::{CacheReader, Caches, FeedError};
 use crate::config::{Config, Inside};
 use crate::core::Core;
+use crate::encryption::{EncryptionError, SealedStore};
 use crate::flow::FlowControl;
 use crate::metrics::Metrics;
 use crate::plugin::ObjectReader;
@@ -35,6 +37,10 @@ pub enum StartError {
     },
     #[error("the store cannot be read: {0}")]
     Store(String),
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     #[error("the first objects of the cluster cannot be made: {0}")]
     Bootstrap(String),
 }
@@ -63,6 +69,13 @@ impl ApiServer {
                     .map_err(|source| StartError::Listen { address, source })?,
             ),
         };
+        let (store, encryption) = match &config.encryption_key {
+            None => (store, None),
+            Some(root_key) => {
+                let sealed = SealedStore::open(store, root_key).await?;
+                (Arc::new(sealed.clone()) as Arc<dyn Store>, Some(sealed))
+            }
+        };
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let table = Arc::new(KindTable::builtin());
@@ -78,6 +91,11 @@ impl ApiServer {
             backend: backend.clone(),
         };
         let security = (config.security)(inside);
+        let metrics = Metrics::default();
+        let audit = config
+            .audit
+            .map(|audit| Auditor::start(&audit, metrics.audit.clone()))
+            .transpose()?;
         let core = Arc::new(Core {
             resources: Resources::new(table, &caches),
             store,
@@ -88,11 +106,13 @@ impl ApiServer {
             plugins: security.admission,
             virtual_resources: security.virtual_resources,
             flow: FlowControl::default(),
-            metrics: Metrics::default(),
+            metrics,
+            audit,
             settings: config.settings,
             documents: config.documents,
             extensions: config.extensions,
             event_leases: EventLeases::default(),
+            encryption,
             kubelet_tls: config.kubelet_tls,
             stop: stop.clone(),
         });
@@ -147,6 +167,9 @@ impl ApiServer {
         self.stop.cancel();
         self.tasks.close();
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, self.tasks.wait()).await;
+        if let Some(audit) = &self.core.audit {
+            audit.flush().await;
+        }
     }
 }
 

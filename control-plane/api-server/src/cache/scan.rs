@@ -28,6 +28,16 @@ pub(super) fn text(raw: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
+/// The object that is the member `name` of the object `json`.
+pub(crate) fn sub_object<'a>(json: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    find(json, &[name]).filter(|value| value.first() == Some(&b'{'))
+}
+
+/// The text of the scalar member `name` of the object `json`.
+pub(crate) fn field_text<'a>(json: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
+    text(find(json, &[name])?)
+}
+
 /// Offset just behind the opening brace of `metadata`, and whether the metadata holds a resourceVersion.
 pub(super) fn metadata_start(json: &[u8]) -> Option<(usize, bool)> {
     let metadata = find(json, &["metadata"])?;

@@ -9,8 +9,8 @@ use rcgen::KeyPair;
 
 use super::PkiError;
 
-pub(super) const PRIVATE: u32 = 0o600;
-pub(super) const PUBLIC: u32 = 0o644;
+pub(crate) const PRIVATE: u32 = 0o600;
+pub(crate) const PUBLIC: u32 = 0o644;
 
 fn error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> PkiError + 'a {
     move |source| PkiError::File {
@@ -20,7 +20,7 @@ fn error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error
     }
 }
 
-pub(super) fn create_dir(path: &Path) -> Result<(), PkiError> {
+pub(crate) fn create_dir(path: &Path) -> Result<(), PkiError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -28,11 +28,11 @@ pub(super) fn create_dir(path: &Path) -> Result<(), PkiError> {
         .map_err(error("create", path))
 }
 
-pub(super) fn read(path: &Path) -> Result<String, PkiError> {
+pub(crate) fn read(path: &Path) -> Result<String, PkiError> {
     fs::read_to_string(path).map_err(error("read", path))
 }
 
-pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, PkiError> {
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<String>, PkiError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -41,7 +41,7 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<String>, PkiError> {
 }
 
 /// Writes a new file beside `path` and renames it, so that a crash leaves the old or the new one.
-pub(super) fn write(path: &Path, data: &[u8], mode: u32) -> Result<(), PkiError> {
+pub(crate) fn write(path: &Path, data: &[u8], mode: u32) -> Result<(), PkiError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = Path::new(&temporary);
@@ -60,7 +60,7 @@ pub(super) fn write(path: &Path, data: &[u8], mode: u32) -> Result<(), PkiError>
 }
 
 /// The key pair `NAME.key`; made, with `NAME.pub` beside it, if there is none.
-pub(super) fn key_or_create(dir: &Path, name: &str) -> Result<(), PkiError> {
+pub(crate) fn key_or_create(dir: &Path, name: &str) -> Result<(), PkiError> {
     let path = dir.join(format!("{name}.key"));
     if read_if_there(&path)?.is_some() {
         return Ok(());

@@ -160,7 +160,8 @@ async fn peers_are_told_apart() {
     let node = pki
         .node_identity("n1", &["192.0.2.9".parse().expect("address")])
         .expect("node");
-    match connect(&pki, Some(&node.client), "10.43.0.1")
+    let client = node.client.read().expect("files");
+    match connect(&pki, Some(&client), "10.43.0.1")
         .await
         .expect("connected")
     {
@@ -183,11 +184,72 @@ async fn peers_are_told_apart() {
         Ok(PeerCertificate::Untrusted(_))
     ));
     // A serving certificate proves no client.
+    let serving = node.serving.read().expect("files");
     assert!(matches!(
-        connect(&pki, Some(&node.serving), "localhost").await,
+        connect(&pki, Some(&serving), "localhost").await,
         Ok(PeerCertificate::Untrusted(_))
     ));
     assert!(connect(&pki, None, "elsewhere.example.org").await.is_err());
+}
+
+#[derive(Debug)]
+struct Clock(SystemTime);
+
+impl rustls::time_provider::TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since = self.0.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        Some(UnixTime::since_unix_epoch(since))
+    }
+}
+
+/// The certificate that the server shows to a client whose clock is at `now`; none if the client does not trust it.
+async fn shown(acceptor: &TlsAcceptor, pki: &Pki, now: SystemTime) -> Option<Vec<u8>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(pki.ca_der().clone()).expect("root");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = ClientConfig::builder_with_details(provider, Arc::new(Clock(now)))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (near, far) = tokio::io::duplex(65_536);
+    let name = "localhost".try_into().expect("name");
+    let connector = TlsConnector::from(Arc::new(client));
+    let (_, client) = tokio::join!(acceptor.accept(far), connector.connect(name, near));
+    let stream = client.ok()?;
+    Some(stream.get_ref().1.peer_certificates()?.first()?.to_vec())
+}
+
+#[tokio::test]
+async fn a_running_server_shows_its_renewed_certificate() {
+    let dir = tempfile::tempdir().expect("directory");
+    let pki = Pki::load_or_create(dir.path(), &config()).expect("created");
+    let kubeconfig = dir.path().join("admin.kubeconfig");
+    pki.write_admin_kubeconfig(&kubeconfig, "https://x")
+        .expect("written");
+    let node = pki.node_identity("n1", &[]).expect("node");
+    let files = || {
+        let read = |pair: &KeyPairFiles| pair.read().expect("files").certificate;
+        let kubeconfig = std::fs::read_to_string(&kubeconfig).expect("kubeconfig");
+        [read(&node.client), read(&node.serving), kubeconfig]
+    };
+    // Made once, as the listener's is.
+    let acceptor = TlsAcceptor::from(pki.server_tls_config().expect("configuration"));
+    let day = Duration::from_secs(86_400);
+    let (start, later) = (SystemTime::now(), SystemTime::now() + day * 260);
+    let first = shown(&acceptor, &pki, start).await.expect("trusted");
+    let before = files();
+    assert_eq!(shown(&acceptor, &pki, start).await.as_ref(), Some(&first));
+    let after_its_end = start + day * 370;
+    assert_eq!(shown(&acceptor, &pki, after_its_end).await, None, "expired");
+    pki.renew(later).expect("renewed");
+    let second = shown(&acceptor, &pki, after_its_end)
+        .await
+        .expect("trusted");
+    assert_ne!(first, second);
+    for (before, after) in before.iter().zip(&files()) {
+        assert_ne!(before, after, "renewed with the rest");
+    }
 }
 
 #[test]

@@ -37,6 +37,8 @@ impl Cluster {
             listen: Some("127.0.0.1:0".parse().expect("address")),
             tls: Some(pki.server_tls_config().expect("TLS")),
             kubelet_tls: None,
+            encryption_key: None,
+            audit: None,
             settings: Settings {
                 advertise_address: "127.0.0.1:6443".parse().expect("address"),
                 service_cidr: ("10.43.0.0".parse().expect("address"), 16),
@@ -230,7 +232,8 @@ async fn a_pod_is_admitted_whole_and_its_node_may_read_its_secrets() {
         .await;
     assert_eq!(pod["spec"]["serviceAccountName"], "default");
     assert_eq!(pod["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
-    let node = cluster.pki.node_identity("n", &[]).expect("node").client;
+    let node = cluster.pki.node_identity("n", &[]).expect("node");
+    let node = node.client.read().expect("files");
     let get = async |path: &str| cluster.send(Some(&node), None, "GET", path, None).await.0;
     assert_eq!(get("/api/v1/namespaces/default/secrets/mine").await, 200);
     assert_eq!(get("/api/v1/namespaces/default/secrets/other").await, 403);

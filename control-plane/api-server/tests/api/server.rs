@@ -55,6 +55,8 @@ pub async fn start() -> Server {
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         tls: None,
         kubelet_tls: None,
+        encryption_key: None,
+        audit: None,
         settings: Settings {
             advertise_address: SocketAddr::from(([192, 0, 2, 1], 6443)),
             service_cidr: (IpAddr::V4(Ipv4Addr::new(10, 43, 0, 0)), 16),

@@ -82,6 +82,8 @@ impl Cluster {
             listen: None,
             tls: None,
             kubelet_tls: None,
+            encryption_key: None,
+            audit: None,
             settings: Settings {
                 advertise_address: "127.0.0.1:6443".parse().expect("an address"),
                 service_cidr: ([10, 43, 0, 0].into(), 16),
