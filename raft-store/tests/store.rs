@@ -160,6 +160,25 @@ async fn many_writers_share_entries_and_each_gets_its_own_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_finds_nothing_in_the_past_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Config::new(dir.path())).await.unwrap();
+    let revision = put(&store, "other", "x").await;
+    let request = WatchRequest {
+        range: KeyRange::prefix("w/"),
+        start_revision: 1,
+        progress: true,
+        ..Default::default()
+    };
+    let mut watch = store.watch(request).unwrap();
+    let batch = watch.next().await.unwrap();
+    assert!(batch.events.is_empty());
+    assert_eq!(batch.revision, revision);
+    drop(watch);
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn watchers_get_everything_once_and_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = Config::new(dir.path());

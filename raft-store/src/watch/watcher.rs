@@ -78,7 +78,8 @@ impl Watcher {
     fn poll(&mut self, dispatched: i64) -> Result<Option<WatchBatch>, WatchError> {
         while self.delivered < self.history_until {
             let batch = self.read_past()?;
-            if !batch.events.is_empty() {
+            // A past without events is progress too: nobody else will tell it before the next change.
+            if !batch.events.is_empty() || self.queue.filter.request.progress {
                 return Ok(Some(batch));
             }
         }
