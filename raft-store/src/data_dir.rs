@@ -1,7 +1,8 @@
 //! The data directory: whose it is, in which format, and that only one process uses it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
@@ -94,7 +95,9 @@ impl DataDir {
             path: path.to_owned(),
             source,
         };
-        fs::create_dir_all(path).map_err(failed)?;
+        // For its owner only, as etcd makes it; one that is there keeps its mode.
+        let folder = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        folder.map_err(failed)?;
         check_entries(path)?;
         let lock = OpenOptions::new()
             .create(true)

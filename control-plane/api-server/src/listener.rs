@@ -3,12 +3,13 @@
 //! What arrives broken is dropped with its connection; a client that does not read, or does not finish its handshake or
 //! its head, is cut off.
 
+mod renewal;
 mod stalled;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -115,6 +116,10 @@ async fn http<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let renewed = renewal::until_renewed(peer.as_ref(), SystemTime::now());
+    let ending = async move {
+        tokio::select! { () = stop.cancelled() => {}, () = renewal::wait(renewed) => {} }
+    };
     let service = service_fn(move |request| {
         let (core, peer) = (core.clone(), peer.clone());
         async move { Ok::<_, Infallible>(answer(core, peer, remote, request).await) }
@@ -138,7 +143,7 @@ async fn http<S>(
     tokio::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
-        () = stop.cancelled() => {
+        () = ending => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
