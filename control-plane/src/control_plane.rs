@@ -8,8 +8,8 @@ use api_client::{Backend, Client, User};
 use api_machinery::Status;
 use api_server::{
     ApiServer, Config, ENCRYPTION_KEY_FILE, Extension, NodeIdentity, Pki, PkiConfig, PkiError,
-    SecurityConfig,
-    SecurityError, SecurityParts, Settings, StartError, Store, ensure_security_objects,
+    SecurityConfig, SecurityError, SecurityParts, Settings, StartError, Store,
+    ensure_security_objects,
 };
 use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
 use tokio_util::sync::CancellationToken;

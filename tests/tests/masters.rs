@@ -127,6 +127,7 @@ fn three_masters_outlive_each_other() -> Result<()> {
     )?;
     let mut masters = [first, second, third];
     same_answers(&masters)?;
+    one_key(&masters)?;
     voters(&masters[0], 3)?;
     told(&masters, &[0, 1, 2])?;
     let dead = lose_the_leader(&mut masters)?;
@@ -197,6 +198,25 @@ fn same_answers(masters: &[Master; 3]) -> Result<()> {
         contains(first, "\"seen\":\"yes\"")?;
     }
     Ok(())
+}
+
+/// Every master reads and writes Secrets, whichever changed their key.
+fn one_key(masters: &[Master; 3]) -> Result<()> {
+    let data = "-o=jsonpath={.data.k}";
+    for (number, master) in masters.iter().enumerate() {
+        let secret = format!("secret generic of-{}", master.name);
+        let made = master
+            .kubectl()?
+            .run(&format!("create {secret} --from-literal=k=v {data}"))?;
+        masters[(number + 1) % 3].xebec(&["secrets-encrypt", "rotate-keys"])?;
+        for other in masters {
+            let get = format!("get secret of-{} {data}", master.name);
+            let found = other.kubectl()?.run(&get)?;
+            ensure!(found == made, "{made} is {found} on {}", other.name);
+        }
+    }
+    let status = masters[0].xebec(&["secrets-encrypt", "status"])?;
+    contains(&status, "key4  Active")
 }
 
 fn voters(master: &Master, wanted: usize) -> Result<String> {

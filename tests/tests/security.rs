@@ -352,6 +352,8 @@ async fn a_nodes_certificate_is_good_for_its_own_things_only() -> Result<()> {
     others_names(&b, &request_of_a).await?;
     // Without its pod, and without its Node object, a node has no way to what the pod needed.
     let now = json!({"gracePeriodSeconds": 0});
+    let own = format!("{pods}/pod-a/eviction");
+    allowed(&a, "POST", &own, eviction("pod-a")).await?;
     allowed(&admin, "DELETE", "/api/v1/nodes/node-a", Value::Null).await?;
     allowed(&admin, "DELETE", &format!("{pods}/pod-a"), now).await?;
     refused(
@@ -362,6 +364,10 @@ async fn a_nodes_certificate_is_good_for_its_own_things_only() -> Result<()> {
     .await
 }
 
+fn eviction(pod: &str) -> Value {
+    json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "default"}})
+}
+
 /// Node a asks for what is node b's.
 async fn others_objects(a: &Client, space: &str) -> Result<()> {
     allowed(a, "GET", &format!("{space}/secrets/of-a"), Value::Null).await?;
@@ -370,7 +376,7 @@ async fn others_objects(a: &Client, space: &str) -> Result<()> {
     let inside = "in API group \"\" in the namespace \"default\"";
     let stranger = "no relationship found between node 'node-a' and this object";
     let status = json!({"status": {"message": "mine"}});
-    let cases: [(&str, String, Value, String); 8] = [
+    let cases: [(&str, String, Value, String); 9] = [
         ("GET", format!("{space}/secrets/of-b"), Value::Null,
          format!("secrets \"of-b\" is forbidden: {user} get resource \"secrets\" {inside}: {stranger}")),
         ("GET", "/api/v1/secrets".into(), Value::Null,
@@ -387,6 +393,8 @@ async fn others_objects(a: &Client, space: &str) -> Result<()> {
          "pods \"mine\" is forbidden: pod does not have \"kubernetes.io/config.mirror\" annotation, node \"node-a\" can only create mirror pods".into()),
         ("PATCH", "/api/v1/nodes/node-b/status".into(), status,
          "nodes \"node-b\" is forbidden: node \"node-a\" is not allowed to modify node \"node-b\"".into()),
+        ("POST", format!("{space}/pods/pod-b/eviction"), eviction("pod-b"),
+         "pods \"pod-b\" is forbidden: node node-a can only evict pods with spec.nodeName set to itself".into()),
     ];
     for (method, path, body, expect) in cases {
         refused(a, method, &path, body, 403, &expect).await?;

@@ -1,6 +1,7 @@
 //! Where the parts of the API server meet: start and stop.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,21 +62,8 @@ impl ApiServer {
     /// # Errors
     /// When the address is taken, or the store does not answer.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let listener = match config.listen {
-            None => None,
-            Some(address) => Some(
-                TcpListener::bind(address)
-                    .await
-                    .map_err(|source| StartError::Listen { address, source })?,
-            ),
-        };
-        let (store, encryption) = match &config.encryption_key {
-            None => (store, None),
-            Some(root_key) => {
-                let sealed = SealedStore::open(store, root_key).await?;
-                (Arc::new(sealed.clone()) as Arc<dyn Store>, Some(sealed))
-            }
-        };
+        let listener = bound(config.listen).await?;
+        let (store, encryption) = sealed(store, config.encryption_key.as_deref()).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let table = Arc::new(KindTable::builtin());
@@ -92,10 +80,8 @@ impl ApiServer {
         };
         let security = (config.security)(inside);
         let metrics = Metrics::default();
-        let audit = config
-            .audit
-            .map(|audit| Auditor::start(&audit, metrics.audit.clone()))
-            .transpose()?;
+        let start_audit = |audit| Auditor::start(&audit, metrics.audit.clone());
+        let audit = config.audit.map(start_audit).transpose()?;
         let core = Arc::new(Core {
             resources: Resources::new(table, &caches),
             store,
@@ -171,6 +157,28 @@ impl ApiServer {
             audit.flush().await;
         }
     }
+}
+
+async fn bound(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(source) => Err(StartError::Listen { address, source }),
+    }
+}
+
+/// The store with secrets encrypted, where there is a root key's file.
+async fn sealed(
+    store: Arc<dyn Store>,
+    root_key: Option<&Path>,
+) -> Result<(Arc<dyn Store>, Option<SealedStore>), StartError> {
+    let Some(root_key) = root_key else {
+        return Ok((store, None));
+    };
+    let sealed = SealedStore::open(store, root_key).await?;
+    Ok((Arc::new(sealed.clone()), Some(sealed)))
 }
 
 /// Waits until the caches hold all that the store has.

@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 use crate::answer::{Answer, Context};
 use crate::body::RequestBody;
 use crate::cache::{CachedObject, Held};
+use crate::chain;
 use crate::conditions;
 use crate::core::Core;
 use crate::decoding::{self, Expected};
 use crate::options::DeleteOptions;
+use crate::plugin::Operation;
 use crate::render;
 use crate::resource::Resource;
 use crate::verbs::{self, UpdatePath};
@@ -49,6 +51,17 @@ pub(super) async fn run(
     }
     let mut options = DeleteOptions::new(eviction.field(&["deleteOptions"]), &cx.query)?;
     options.dry_run |= dry_run;
+    let operation = Operation::Create;
+    let mut attributes = chain::attributes(
+        cx,
+        resource,
+        operation,
+        Some(eviction),
+        None,
+        options.dry_run,
+    );
+    core.admit(cx, &mut attributes).await?;
+    core.validate(&attributes).await?;
     evict(core, cx, resource, &mut options).await?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
     render::value(cx, StatusCode::CREATED, &done)
@@ -125,7 +138,7 @@ async fn remove(
             Ok(pod)
         };
         let json =
-            verbs::update_object(core, cx, resource, UpdatePath::Whole, &change, false).await?;
+            verbs::update_object(core, cx, resource, UpdatePath::Admitted, &change, false).await?;
         if options.resource_version.is_some() {
             let pod: Value = serde_json::from_slice(&json).map_err(Status::internal_error)?;
             options.resource_version = Some(pod.resource_version().to_owned());

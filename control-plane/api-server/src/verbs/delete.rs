@@ -151,7 +151,8 @@ async fn attempt(
     preconditions(resource, &object, options)?;
     check(&object)?;
     let uid = object.uid().to_owned();
-    if !core.plugins.is_empty() {
+    // A delete through a subresource is an eviction, which was admitted as such.
+    if !core.plugins.is_empty() && cx.info.subresource.is_empty() {
         let mut served = object.clone();
         if let Some(conversion) = resource.conversion {
             (conversion.from_stored)(&mut served);

@@ -28,6 +28,8 @@ pub(crate) enum UpdatePath {
     Status,
     /// All of it: the server itself changes it (binding, finalizers, approval).
     Whole,
+    /// As whole, without admission: what asked for it was admitted (an eviction marks its pod).
+    Admitted,
 }
 
 /// Makes the new object from the current one, both in the served version. Called again when others came first.
@@ -146,7 +148,9 @@ async fn attempt_update(
         Some(served_old),
         dry_run,
     );
-    core.admit(cx, &mut attributes).await?;
+    if path != UpdatePath::Admitted {
+        core.admit(cx, &mut attributes).await?;
+    }
     let mut object = attributes.object.take().unwrap_or_default();
     if let Some(conversion) = resource.conversion {
         (conversion.to_stored)(&mut object);
@@ -158,11 +162,13 @@ async fn attempt_update(
     let warnings = match path {
         UpdatePath::Main => prepare::update(resource, &mut object, &old)?,
         UpdatePath::Status => prepare::update_status(resource, &mut object, &old)?,
-        UpdatePath::Whole => Vec::new(),
+        UpdatePath::Whole | UpdatePath::Admitted => Vec::new(),
     };
     warnings.into_iter().for_each(|sentence| cx.warn(sentence));
     attributes.object = Some(object);
-    core.validate(&attributes).await?;
+    if path != UpdatePath::Admitted {
+        core.validate(&attributes).await?;
+    }
     let mut object = attributes.object.take().unwrap_or_default();
     if delete_steps::is_finished(resource, &object, &old) {
         return delete_steps::finish(core, cx, resource, current, &old, dry_run).await;
