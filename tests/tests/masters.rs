@@ -45,7 +45,7 @@ impl Master {
     }
 
     fn command(&self) -> Result<Command> {
-        Ok(server(&self.host, &self.name, self.directory.path())?)
+        server(&self.host, &self.name, self.directory.path())
     }
 
     fn process(&mut self) -> Result<&mut Process> {

@@ -62,8 +62,10 @@ fn create(auditor: &Auditor) {
     record.asked_with(&body, |body| serde_json::from_slice(body).ok());
     let mut outcome = Ok(Answer::json(StatusCode::CREATED, CREATED));
     record.conclude(&mut outcome, false);
-    let body = outcome.ok().expect("kept").body;
-    assert!(matches!(body, crate::body::AnswerBody::Bytes(bytes) if bytes == CREATED));
+    let Ok(answer) = outcome else {
+        panic!("the outcome is kept");
+    };
+    assert!(matches!(answer.body, crate::body::AnswerBody::Bytes(bytes) if bytes == CREATED));
 }
 
 #[tokio::test]
