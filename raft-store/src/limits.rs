@@ -13,6 +13,11 @@ pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
 /// Most leases revoked by one proposal when many expire together.
 pub const MAX_EXPIRED_PER_PROPOSAL: usize = 256;
 
+/// Keys that a short range may meet: reading them takes less than handing the request to another thread is worth.
+pub const SHORT_RANGE_KEYS: i64 = 500;
+/// Keys and values of a range's answer share blocks of this size, bytes: whoever keeps one keeps no more than that.
+pub const RANGE_BLOCK_BYTES: usize = 16 * 1024;
+
 /// Most commands that share one Raft log entry.
 pub const MAX_COMMANDS_PER_ENTRY: usize = 1024;
 /// Most bytes of commands that share one Raft log entry (one larger command still travels alone).
@@ -76,6 +81,9 @@ pub const WATCH_BATCH_BYTES: usize = 1024 * 1024;
 
 /// Revisions cleaned up by one background compaction step.
 pub const COMPACTION_STEP_REVISIONS: usize = 1_000;
+
+/// Rows kept in memory because they were written last, bytes: keys and values of living keys.
+pub const RECENT_ROWS_BYTES: usize = 4 * 1024 * 1024;
 
 /// Memory for cached RocksDB blocks, bytes.
 pub const BLOCK_CACHE_BYTES: usize = 12 * 1024 * 1024;

@@ -14,6 +14,7 @@ mod model_test;
 pub mod range;
 #[cfg(test)]
 mod range_test;
+pub mod recent;
 pub mod record;
 pub mod txn;
 pub mod validate;

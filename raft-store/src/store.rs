@@ -106,6 +106,26 @@ impl Store {
         Ok(range::range(&view.snapshot, view.horizon, request)?)
     }
 
+    /// As [`Store::range`], but none if it may take long: the caller then reads where that holds up nobody.
+    pub async fn short_range(
+        &self,
+        request: &RangeRequest,
+    ) -> Result<Option<RangeResponse>, Error> {
+        validate::range(request)?;
+        if !request.serializable {
+            self.inner.read_index.wait().await?;
+        }
+        self.check_whole()?;
+        let view = self.inner.view.load();
+        let most = limits::SHORT_RANGE_KEYS;
+        Ok(range::short_range(
+            &view.snapshot,
+            view.horizon,
+            request,
+            most,
+        )?)
+    }
+
     /// Runs a transaction. One that cannot write is answered as a read.
     pub async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, Error> {
         validate::txn(&request, self.inner.config.max_txn_ops)?;
@@ -203,6 +223,11 @@ impl Store {
     /// Follows who leads.
     pub fn leadership(&self) -> Receiver<Leadership> {
         self.inner.leadership.clone()
+    }
+
+    /// Who leads now.
+    pub fn leader(&self) -> Leadership {
+        *self.inner.leadership.borrow()
     }
 
     /// Starts watching. A start before the floor fails with `Compacted`.

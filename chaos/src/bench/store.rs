@@ -99,12 +99,9 @@ async fn servers(args: &StoreArgs) -> Result<Vec<Server>> {
         .map(|peer| peer.clone().server(&args.pid))
         .collect();
     std::fs::create_dir_all(&args.data_dir)?;
-    for (number, start) in (0..).zip(&args.start) {
-        servers.push(
-            start
-                .start(&args.data_dir, number, args.members, &args.flag, &[])
-                .await?,
-        );
+    for start in &args.start {
+        let server = start.start(&args.data_dir, args.members, &args.flag, &[]);
+        servers.push(server.await?);
     }
     if servers.is_empty() {
         bail!("nothing to measure: give --peer or --start");

@@ -1,9 +1,13 @@
-//! The store behind etcd's API without the rest of the binary: quick to build, for trying a change of the API and for
-//! chaos. Knows those of etcd's flags that a cluster needs; others are passed over.
+//! The store behind etcd's API without the rest of the binary: quick to build, for trying a change of the API, for
+//! chaos and for measuring. Knows those of etcd's flags that a cluster needs; others are passed over.
 
-use etcd_api::{Front, Options};
+use etcd_api::{Front, Options, TlsFiles};
 use raft_store::{Bootstrap, Config, Store};
 use tokio_util::sync::CancellationToken;
+
+// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `--name=VALUE` or `--name VALUE`.
 fn flag(name: &str) -> Option<String> {
@@ -40,11 +44,22 @@ fn bootstrap() -> Bootstrap {
     }
 }
 
+fn tls() -> Option<TlsFiles> {
+    Some(TlsFiles {
+        cert_file: flag("cert-file")?.into(),
+        key_file: flag("key-file")?.into(),
+        trusted_ca_file: flag("trusted-ca-file").map(Into::into),
+        client_cert_auth: std::env::args().any(|argument| argument == "--client-cert-auth"),
+    })
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let data_dir = flag("data-dir").ok_or("--data-dir=DIR is needed")?;
     let url = flag("listen-client-urls").ok_or("--listen-client-urls=URL is needed")?;
-    let address = url.trim_start_matches("http://").to_owned();
+    let (_, address) = url.split_once("://").ok_or("a URL is needed")?;
+    let address = address.to_owned();
+    let tls = tls().map(|files| files.server_config()).transpose()?;
     let peer = flag("listen-peer-urls");
     let mut config = Config::new(data_dir);
     config.name = flag("name").unwrap_or_else(|| "default".to_owned());
@@ -56,7 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let front = Front::new(store.clone(), Options::default(), CancellationToken::new());
     let listener = tokio::net::TcpListener::bind(address).await?;
     tokio::select! {
-        served = front.serve(listener, None) => Ok(served?),
+        served = front.serve(listener, tls) => Ok(served?),
         why = store.ended() => Err(why.to_string().into()),
     }
 }

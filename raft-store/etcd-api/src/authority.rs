@@ -4,6 +4,7 @@
 //! library refuses as a protocol error. Here such a value is replaced in the header block before the library sees it; nothing
 //! of the API looks at it. A shorter value leaves the decoder's table with at least the entries that the client counts on.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -243,6 +244,29 @@ impl<S> Mended<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Mended<S> {
+    /// Whether the client speaks HTTP/2, as its first bytes tell; they are kept.
+    pub async fn speaks_http2(&mut self) -> io::Result<bool> {
+        while let State::Preface(seen) = self.mender.state
+            && seen < PREFACE.len()
+        {
+            if poll_fn(|cx| self.poll_more(cx)).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(!matches!(self.mender.state, State::Plain))
+    }
+
+    /// Reads on behind what is ready; 0 at the end.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [std::mem::MaybeUninit::uninit(); READ];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;
+        self.mender.feed(read.filled(), &mut self.ready);
+        Poll::Ready(Ok(read.filled().len()))
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Mended<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -253,13 +277,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Mended<S> {
         while this.taken == this.ready.len() {
             this.ready.clear();
             this.taken = 0;
-            let mut space = [std::mem::MaybeUninit::uninit(); READ];
-            let mut read = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut read))?;
-            if read.filled().is_empty() {
+            if ready!(this.poll_more(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }
-            this.mender.feed(read.filled(), &mut this.ready);
         }
         let count = buffer.remaining().min(this.ready.len() - this.taken);
         buffer.put_slice(&this.ready[this.taken..this.taken + count]);

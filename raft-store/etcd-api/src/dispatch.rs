@@ -9,9 +9,9 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use http::{HeaderMap, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body as GrpcBody;
+use tonic::codegen::StdError;
 use tower::{Service, ServiceExt};
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::grpc_health_v1::health_server::HealthServer;
@@ -66,7 +66,11 @@ impl Dispatch {
         }
     }
 
-    pub fn call(&self, request: Request<Incoming>) -> BoxFuture<'static, Answer> {
+    pub fn call<B>(&self, request: Request<B>) -> BoxFuture<'static, Answer>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
         let content = request.headers().get(header::CONTENT_TYPE);
         let is_grpc = content.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         if is_grpc && self.offer == Offer::Everything {
@@ -82,7 +86,11 @@ impl Dispatch {
         .boxed()
     }
 
-    fn grpc(&self, request: Request<Incoming>) -> BoxFuture<'static, Answer> {
+    fn grpc<B>(&self, request: Request<B>) -> BoxFuture<'static, Answer>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
         let refuse = |status: Status| {
             let answer = status.into_http::<GrpcBody>();
             futures::future::ready(answer.map(Outgoing::Refused)).boxed()
@@ -95,7 +103,7 @@ impl Dispatch {
         metrics.started(method);
         if METHODS[method].kind == Kind::Unary
             && requires_leader(request.headers())
-            && self.front.store.leadership().borrow().leader.is_none()
+            && self.front.store.leader().leader.is_none()
         {
             metrics.handled(method, tonic::Code::Unavailable as usize);
             return refuse(no_leader());
@@ -111,22 +119,22 @@ impl Dispatch {
                 Err(never) => match never {},
             };
             reword_too_large(answer.headers_mut());
-            let mut call = Call {
-                method,
-                metrics,
-                ended: false,
-            };
+            let mut call = Call::new(method, metrics);
             call.look_for_end(answer.headers());
             answer.map(|body| Outgoing::Grpc(Counted { body, call }))
         }
         .boxed()
     }
 
-    fn route(
+    fn route<B>(
         &self,
         service: &str,
-        request: Request<Received>,
-    ) -> BoxFuture<'static, Result<Response<GrpcBody>, std::convert::Infallible>> {
+        request: Request<Received<B>>,
+    ) -> BoxFuture<'static, Result<Response<GrpcBody>, std::convert::Infallible>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<StdError> + Send + 'static,
+    {
         match service {
             "etcdserverpb.KV" => self.kv.clone().call(request),
             "etcdserverpb.Watch" => self.watch.clone().call(request),
@@ -168,19 +176,19 @@ fn reword_too_large(headers: &mut HeaderMap) {
 }
 
 /// A request's body, counted.
-struct Received {
-    body: Incoming,
+struct Received<B> {
+    body: B,
     metrics: Metrics,
 }
 
-impl Body for Received {
+impl<B: Body<Data = Bytes> + Unpin> Body for Received<B> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
@@ -207,6 +215,14 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    pub fn new(method: usize, metrics: Metrics) -> Self {
+        Self {
+            method,
+            metrics,
+            ended: false,
+        }
+    }
+
     fn look_for_end(&mut self, headers: &HeaderMap) {
         if let Some(code) = headers.get("grpc-status") {
             let code = code.to_str().ok().and_then(|code| code.parse().ok());
@@ -214,7 +230,7 @@ impl Call {
         }
     }
 
-    fn end(&mut self, code: usize) {
+    pub fn end(&mut self, code: usize) {
         if !self.ended {
             self.ended = true;
             self.metrics.handled(self.method, code);
@@ -243,7 +259,7 @@ pub(crate) enum Outgoing {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = tonic::codegen::StdError;
+    type Error = StdError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -79,7 +79,7 @@ impl Front {
 
     /// The header that every answer carries.
     pub(crate) fn header(&self, revision: i64) -> Option<pb::ResponseHeader> {
-        let raft_term = self.store.leadership().borrow().term;
+        let raft_term = self.store.leader().term;
         Some(pb::ResponseHeader {
             cluster_id: self.cluster_id,
             member_id: self.member_id,

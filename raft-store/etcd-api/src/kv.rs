@@ -8,54 +8,76 @@ use crate::convert::{delete_request, put_request, range_request, txn_request};
 use crate::error::status;
 use crate::front::Front;
 
+impl Front {
+    pub(crate) async fn answer_range(
+        &self,
+        request: pb::RangeRequest,
+    ) -> Result<pb::RangeResponse, Status> {
+        let answer = self.store.range(range_request(request)?).await;
+        Ok(self.range_response(answer.map_err(status)?))
+    }
+
+    pub(crate) async fn answer_put(
+        &self,
+        request: pb::PutRequest,
+    ) -> Result<pb::PutResponse, Status> {
+        let answer = self.store.put(put_request(request)?).await;
+        Ok(self.put_response(answer.map_err(status)?))
+    }
+
+    pub(crate) async fn answer_delete(
+        &self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<pb::DeleteRangeResponse, Status> {
+        let answer = self.store.delete_range(delete_request(request)?).await;
+        Ok(self.delete_response(answer.map_err(status)?))
+    }
+
+    pub(crate) async fn answer_txn(
+        &self,
+        request: pb::TxnRequest,
+    ) -> Result<pb::TxnResponse, Status> {
+        let answer = self.store.txn(txn_request(request)?).await;
+        Ok(self.txn_response(answer.map_err(status)?))
+    }
+}
+
 #[tonic::async_trait]
 impl Kv for Front {
     async fn range(
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
-        let answer = self
-            .store
-            .range(range_request(request.into_inner())?)
+        self.answer_range(request.into_inner())
             .await
-            .map_err(status)?;
-        Ok(Response::new(self.range_response(answer)))
+            .map(Response::new)
     }
 
     async fn put(
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
-        let answer = self
-            .store
-            .put(put_request(request.into_inner())?)
+        self.answer_put(request.into_inner())
             .await
-            .map_err(status)?;
-        Ok(Response::new(self.put_response(answer)))
+            .map(Response::new)
     }
 
     async fn delete_range(
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
-        let answer = self
-            .store
-            .delete_range(delete_request(request.into_inner())?)
+        self.answer_delete(request.into_inner())
             .await
-            .map_err(status)?;
-        Ok(Response::new(self.delete_response(answer)))
+            .map(Response::new)
     }
 
     async fn txn(
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
-        let answer = self
-            .store
-            .txn(txn_request(request.into_inner())?)
+        self.answer_txn(request.into_inner())
             .await
-            .map_err(status)?;
-        Ok(Response::new(self.txn_response(answer)))
+            .map(Response::new)
     }
 
     async fn compact(

@@ -4,14 +4,14 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::engine::{EngineError, Family, Read, Step};
 use super::keys::{self, Revision};
 use super::record::{Change, Current, Version};
 use super::{Failure, Horizon};
 use crate::{
-    Error, KeyRange, KeyValue, RangeEnd, RangeRequest, RangeResponse, SortOrder, SortTarget,
+    Error, KeyRange, KeyValue, RangeEnd, RangeRequest, RangeResponse, SortOrder, SortTarget, limits,
 };
 
 /// Versions of one key that a historical scan steps over before it seeks.
@@ -32,6 +32,24 @@ pub fn range(
         scan_current(view, &request.range, &mut found)?;
     }
     Ok(found.into_response(horizon.revision, request))
+}
+
+/// As [`range`], but none if that would meet more than `most` keys, or has to look into history.
+pub fn short_range(
+    view: &dyn Read,
+    horizon: Horizon,
+    request: &RangeRequest,
+    most: i64,
+) -> Result<Option<RangeResponse>, Failure> {
+    check_revision(horizon, request.revision)?;
+    if request.revision > 0 && request.revision < horizon.revision {
+        return Ok(None);
+    }
+    let mut found = Found::new(request);
+    found.most = most;
+    scan_current(view, &request.range, &mut found)?;
+    let whole = found.count <= most;
+    Ok(whole.then(|| found.into_response(horizon.revision, request)))
 }
 
 /// Refuses revisions the store does not hold (yet or any more).
@@ -82,10 +100,14 @@ pub fn bounds(range: &KeyRange) -> (Vec<u8>, Option<Vec<u8>>) {
 
 /// Collects what a scan meets: counts all, keeps what the answer needs.
 struct Found {
+    /// Room for keys and values: one allocation for many.
+    room: BytesMut,
     kvs: Vec<KeyValue>,
     count: i64,
     /// Keep at most this many (one more than the limit, to know that there is more).
     keep: usize,
+    /// A scan ends behind this many.
+    most: i64,
     values: bool,
 }
 
@@ -102,9 +124,11 @@ impl Found {
         // Values are left out early only when nothing looks at them.
         let values = !request.keys_only || request.sort_target == SortTarget::Value;
         Self {
+            room: BytesMut::new(),
             kvs: Vec::new(),
             count: 0,
             keep,
+            most: i64::MAX,
             values,
         }
     }
@@ -113,6 +137,14 @@ impl Found {
     fn count(&mut self) -> bool {
         self.count += 1;
         self.kvs.len() < self.keep
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if self.room.capacity() < bytes.len() {
+            self.room = BytesMut::with_capacity(bytes.len().max(limits::RANGE_BLOCK_BYTES));
+        }
+        self.room.extend_from_slice(bytes);
+        self.room.split().freeze()
     }
 
     fn into_response(mut self, revision: i64, request: &RangeRequest) -> RangeResponse {
@@ -193,13 +225,16 @@ fn scan_current(view: &dyn Read, range: &KeyRange, found: &mut Found) -> Result<
             let (mut head, at) =
                 Current::decode_head(raw).map_err(EngineError::damaged(Family::Current))?;
             if found.values {
-                head.value = Bytes::copy_from_slice(&raw[at..]);
+                head.value = found.copy(&raw[at..]);
             }
-            found
-                .kvs
-                .push(head.into_key_value(Bytes::copy_from_slice(key)));
+            let key = found.copy(key);
+            found.kvs.push(head.into_key_value(key));
         }
-        Ok(Step::Next)
+        Ok(if found.count > found.most {
+            Step::Stop
+        } else {
+            Step::Next
+        })
     })
 }
 

@@ -90,17 +90,26 @@ pub async fn follow_leadership(
     leads: &AtomicBool,
 ) {
     let mut metrics = raft.server_metrics();
+    let mut ticks = true;
     loop {
-        let now = {
+        let (now, alone) = {
             let metrics = metrics.borrow_watched();
+            let members = metrics.membership_config.membership();
             let term = metrics.vote.leader_id.term;
             let caught_up = *applied_term.borrow_and_update() == term;
-            Leadership {
+            let now = Leadership {
                 term,
                 leader: metrics.current_leader,
                 is_leader: metrics.state == ServerState::Leader && caught_up,
-            }
+            };
+            (now, now.is_leader && members.nodes().count() == 1)
         };
+        if ticks == alone {
+            // Elections and heartbeats are all that Raft's clock is for: a leader without others needs neither, and so
+            // rests when nothing is to be done.
+            ticks = !alone;
+            raft.runtime_config().tick(ticks);
+        }
         leads.store(now.is_leader, Ordering::SeqCst);
         let before = *leadership.borrow();
         let changed = leadership.send_if_modified(|current| std::mem::replace(current, now) != now);

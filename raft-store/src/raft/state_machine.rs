@@ -24,6 +24,7 @@ use crate::mvcc::Horizon;
 use crate::mvcc::alarm::Alarms;
 use crate::mvcc::apply::{Effects, Mvcc};
 use crate::mvcc::engine::{EngineError, Family, Read, WriteSet};
+use crate::mvcc::recent::{Recent, WithRecent};
 use crate::snapshot::{self, Received, Source};
 use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
@@ -61,6 +62,7 @@ pub struct StateMachine {
     engine: Arc<Engine>,
     mvcc: Mvcc,
     writes: WriteSet,
+    recent: Recent,
     applied: Option<LogId>,
     membership: StoredMembership,
     kept: Arc<Mutex<Kept>>,
@@ -94,6 +96,7 @@ impl StateMachine {
             engine,
             mvcc,
             writes: WriteSet::default(),
+            recent: Recent::default(),
             applied,
             membership,
             kept: Arc::new(Mutex::new(Kept {
@@ -124,10 +127,14 @@ impl StateMachine {
             Payload::Normal(proposal) => {
                 let mut batch = proposal.into_batch();
                 let mut results = Vec::with_capacity(batch.commands.len());
+                let base = WithRecent {
+                    base: &*self.engine,
+                    recent: &self.recent,
+                };
                 for command in std::mem::take(&mut batch.commands) {
                     let term = log_id.leader_id.term;
                     results.push(self.mvcc.apply(
-                        &*self.engine,
+                        &base,
                         &mut self.writes,
                         effects,
                         term,
@@ -166,6 +173,7 @@ impl StateMachine {
         };
         self.mvcc.save(&mut self.writes);
         save_log_id(&mut self.writes, applied);
+        self.recent.note(&self.writes);
         self.engine.commit(&mut self.writes)?;
         self.runs = true;
         let horizon = self.mvcc.horizon;
@@ -365,6 +373,7 @@ impl StateMachine {
         let removed = load_removed(&*engine).map_err(io::Error::other)?;
         self.outputs.removed.send_replace(removed);
         self.mvcc = mvcc;
+        self.recent = Recent::default();
         self.applied = applied;
         self.membership = membership;
         std::mem::replace(&mut self.engine, engine).retire();

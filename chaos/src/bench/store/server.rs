@@ -1,6 +1,7 @@
 //! The servers that are compared: some run already, others are started here with fresh directories on loopback.
 
 use std::fs::File;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,8 +11,6 @@ use tokio::process::{Child, Command};
 
 use super::client::Client;
 
-/// Servers that are started here listen from this port on.
-const FIRST_PORT: u16 = 23790;
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// One cluster under test.
@@ -85,17 +84,19 @@ impl Start {
         file.is_some_and(|file| file.to_string_lossy().starts_with("xebec"))
     }
 
-    /// Starts `members` members, the `number`th server of this run, below `folder`.
+    /// Starts `members` members below `folder`.
     pub async fn start(
         &self,
         folder: &Path,
-        number: u16,
         members: u16,
         extra: &[String],
         environment: &[(&str, PathBuf)],
     ) -> Result<Server> {
-        let port = |member: u16, of: u16| FIRST_PORT + number * 20 + member * 2 + of;
-        let url = |member, of| format!("http://127.0.0.1:{}", port(member, of));
+        let ports = free_ports(2 * usize::from(members))?;
+        let url = |member: u16, of| {
+            let port = ports[2 * usize::from(member) + of];
+            format!("http://127.0.0.1:{port}")
+        };
         let cluster: Vec<String> = (0..members)
             .map(|member| format!("m{member}={}", url(member, 1)))
             .collect();
@@ -148,6 +149,16 @@ impl Start {
         }
         Ok(server)
     }
+}
+
+/// Ports of loopback that nobody listens on, each another.
+fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
+    let held: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<_, _>>()?;
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }
 
 impl Server {
