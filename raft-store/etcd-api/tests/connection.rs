@@ -45,7 +45,8 @@ async fn server() -> Server {
         ..Options::default()
     };
     let front = Front::new(store.clone(), options, stop.clone());
-    let served = tokio::spawn(async move { front.serve(listener, None).await.unwrap() });
+    let served =
+        tokio::spawn(async move { front.serve(listener, None).await.expect("it listens") });
     let channel = Channel::from_shared(url)
         .expect("a URL")
         .connect()

@@ -100,7 +100,9 @@ mod tests {
                 );
                 assert!(found == expect, "key {key} in round {round}");
             }
-            assert!(recent.young.len() + recent.old.len() <= 8);
+            let rows = recent.young.values().chain(recent.old.values());
+            let kept: usize = rows.flatten().map(Bytes::len).sum();
+            assert!(kept <= limits::RECENT_ROWS_BYTES + 2 * large.len());
         }
     }
 }

@@ -61,7 +61,31 @@ impl Hub {
         self.metrics.revision.set(horizon.revision);
         self.ring.lock().push(events);
         self.applied.send_replace(horizon.revision);
-        self.published.notify_one();
+        if !self.pass_unwatched(horizon.revision) {
+            self.published.notify_one();
+        }
+    }
+
+    /// Without watchers there is nothing to hand out: spares the task a turn on another thread.
+    fn pass_unwatched(&self, upto: i64) -> bool {
+        let Some(mut watchers) = self.watchers.try_lock() else {
+            return false;
+        };
+        if watchers.closed || !watchers.index.is_empty() {
+            return false;
+        }
+        watchers.dispatched = upto;
+        drop(watchers);
+        self.tell_dispatched(upto);
+        true
+    }
+
+    fn tell_dispatched(&self, upto: i64) {
+        self.dispatched.send_if_modified(|told| {
+            let newer = *told < upto;
+            *told = upto.max(*told);
+            newer
+        });
     }
 
     /// The state was replaced by one at `horizon`: all watchers read what they miss from its history. Called after
@@ -121,7 +145,7 @@ impl Hub {
         }
         watchers.dispatched = upto;
         drop(watchers);
-        self.dispatched.send_replace(upto);
+        self.tell_dispatched(upto);
         true
     }
 
