@@ -22,14 +22,14 @@ const PORT: (&str, &str) = ("https", "TCP");
 /// The wait before a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(300);
 
-/// The addresses at which living masters' APIs answer.
-pub type LivingMasters = watch::Receiver<Vec<SocketAddr>>;
+/// The addresses at which living masters' APIs answer, by the masters' names.
+pub type LivingMasters = watch::Receiver<BTreeMap<String, SocketAddr>>;
 
 /// Keeps both kinds of endpoints until `term` ends.
 pub async fn keep(client: Client, mut living: LivingMasters, term: CancellationToken) {
     let work = async {
         loop {
-            let masters = advertised(&living.borrow_and_update());
+            let masters = advertised(living.borrow_and_update().values());
             if !masters.is_empty()
                 && let Err(status) = write(&client, &masters).await
             {
@@ -49,8 +49,8 @@ pub async fn keep(client: Client, mut living: LivingMasters, term: CancellationT
 }
 
 /// Endpoints may not be addresses that only one machine can use.
-fn advertised(masters: &[SocketAddr]) -> Vec<SocketAddr> {
-    let mut masters = masters.to_vec();
+fn advertised<'a>(masters: impl Iterator<Item = &'a SocketAddr>) -> Vec<SocketAddr> {
+    let mut masters: Vec<SocketAddr> = masters.copied().collect();
     masters.retain(|master| !master.ip().is_loopback() && !master.ip().is_unspecified());
     masters.sort();
     masters.dedup();
@@ -158,7 +158,7 @@ mod tests {
         let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
         let check = |masters: &[&str], expect: &str| {
             let masters: Vec<SocketAddr> = masters.iter().map(|text| parse(text)).collect();
-            let masters = advertised(&masters);
+            let masters = advertised(masters.iter());
             let told: Vec<String> = slice(&masters)
                 .endpoints
                 .iter()

@@ -28,6 +28,14 @@ impl ClusterArgs {
         Ok(Client::try_from(config)?)
     }
 
+    /// The same at another master, by the URL of its API.
+    pub async fn client_of(&self, url: &str) -> Result<Client> {
+        let mut config =
+            Config::from_custom_kubeconfig(self.read()?, &KubeConfigOptions::default()).await?;
+        config.cluster_url = url.parse()?;
+        Ok(Client::try_from(config)?)
+    }
+
     /// SHA-256 of the public key of the cluster's CA.
     pub async fn ca_hash(&self) -> Result<[u8; 32]> {
         let config =

@@ -29,6 +29,9 @@ pub struct Member {
     pub peer_urls: Vec<String>,
     #[serde(rename = "clientURLs")]
     pub client_urls: Vec<String>,
+    /// Where its API answers, if it lives.
+    #[serde(rename = "apiURL")]
+    pub api_url: Option<String>,
     pub votes: bool,
     pub leads: bool,
 }
@@ -36,7 +39,6 @@ pub struct Member {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Own {
-    pub id: String,
     pub revision: i64,
     pub raft_term: u64,
     pub db_size_bytes: u64,
@@ -50,6 +52,11 @@ impl Member {
             (_, _, true) => "unstarted",
             _ => "learner",
         }
+    }
+
+    /// Where its API answers, as people are shown it.
+    pub fn api(&self) -> &str {
+        self.api_url.as_deref().unwrap_or("<none>")
     }
 }
 
@@ -89,14 +96,20 @@ async fn ask(client: &Client, request: Request<Vec<u8>>) -> Result<Members> {
 
 fn table(members: &Members) -> Table {
     let mut table = Table::new();
-    table
-        .load_preset(NOTHING)
-        .set_header(["ID", "NAME", "ROLE", "PEER ADDRS", "CLIENT ADDRS"]);
+    table.load_preset(NOTHING).set_header([
+        "ID",
+        "NAME",
+        "ROLE",
+        "API",
+        "PEER ADDRS",
+        "CLIENT ADDRS",
+    ]);
     for member in &members.members {
         table.add_row([
             member.id.clone(),
             member.name.clone(),
             member.role().to_owned(),
+            member.api().to_owned(),
             member.peer_urls.join(","),
             member.client_urls.join(","),
         ]);

@@ -139,7 +139,9 @@ async fn start(
         serve_store(args, identified, &store, tls, &shutdown).await?;
     }
     masters::await_majority(&store).await;
+    let living = masters::follow_signs(store.clone());
     let extension = masters::Masters {
+        living: living.clone(),
         store: store.clone(),
         server: server.to_owned(),
     };
@@ -148,7 +150,7 @@ async fn start(
         pki,
         Arc::new(EmbeddedStore::new(store.clone())),
         leadership(&store),
-        masters::follow_signs(store.clone()),
+        living,
         vec![Arc::new(extension)],
     )
     .await?;

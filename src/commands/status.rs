@@ -8,10 +8,13 @@ use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
 use super::member;
-use crate::cli::{Check, StatusArgs};
+use crate::cli::{Check, ClusterArgs, StatusArgs};
 
 /// A server that does not answer within this is not ready.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// A master that does not answer within this is shown without its store.
+const MASTER_LIMIT: Duration = Duration::from_secs(2);
 
 pub async fn run(args: StatusArgs) -> Result<()> {
     let client = args.cluster.client().await?;
@@ -22,7 +25,7 @@ pub async fn run(args: StatusArgs) -> Result<()> {
                 true => Ok(()),
                 false => bail!("no node is Ready"),
             },
-            None => show(&client).await,
+            None => show(&args.cluster, &client).await,
         }
     })
     .await
@@ -55,36 +58,42 @@ fn is_ready(node: &Node) -> bool {
         .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
-/// The masters and, of the one that answers, how far its store is.
-async fn masters(client: &Client) -> Result<Table> {
+/// The masters, and how far the store of each is.
+async fn masters(cluster: &ClusterArgs, client: &Client) -> Result<Table> {
     let masters = member::list(client).await?;
     let mut table = Table::new();
     table
         .load_preset(NOTHING)
-        .set_header(["MASTER", "ROLE", "ADDRESS", "REVISION", "TERM", "STORE"]);
-    for member in &masters.members {
-        let own = (member.id == masters.own.id).then_some(&masters.own);
-        let of_own = |text: fn(&member::Own) -> String| own.map(text).unwrap_or_default();
-        table.add_row([
-            member.name.clone(),
-            member.role().to_owned(),
-            member.peer_urls.join(","),
-            of_own(|own| own.revision.to_string()),
-            of_own(|own| own.raft_term.to_string()),
-            of_own(|own| format!("{} MB", own.db_size_bytes.div_ceil(1_000_000))),
-        ]);
+        .set_header(["MASTER", "ROLE", "API", "REVISION", "TERM", "STORE"]);
+    let asked = masters.members.iter().map(|member| async {
+        let client = cluster.client_of(member.api_url.as_deref()?).await.ok()?;
+        let answer = tokio::time::timeout(MASTER_LIMIT, member::list(&client)).await;
+        Some(answer.ok()?.ok()?.own)
+    });
+    let answers = futures::future::join_all(asked).await;
+    for (member, own) in masters.members.iter().zip(answers) {
+        let [revision, term, size] = match own {
+            Some(own) => [
+                own.revision.to_string(),
+                own.raft_term.to_string(),
+                format!("{} MB", own.db_size_bytes.div_ceil(1_000_000)),
+            ],
+            None => ["<none>", "", ""].map(str::to_owned),
+        };
+        let (name, role) = (member.name.clone(), member.role().to_owned());
+        table.add_row([name, role, member.api().to_owned(), revision, term, size]);
     }
     Ok(table)
 }
 
-async fn show(client: &Client) -> Result<()> {
+async fn show(cluster: &ClusterArgs, client: &Client) -> Result<()> {
     let version = client
         .apiserver_version()
         .await
         .context("the API does not answer")?;
     api(client).await?;
     println!("API: ready, {}", version.git_version);
-    println!("{}\n", masters(client).await?);
+    println!("{}\n", masters(cluster, client).await?);
     let mut table = Table::new();
     table
         .load_preset(NOTHING)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use api_machinery::{Reason, Status};
 use api_server::{Extension, ExtensionRequest};
 use async_trait::async_trait;
+use control_plane::LivingMasters;
 use http::Method;
 use http::header::AUTHORIZATION;
 use raft_store::{Error, Member, Store};
@@ -29,6 +30,7 @@ pub struct Masters {
     pub store: Store,
     /// `DATA_DIR/server`
     pub server: PathBuf,
+    pub living: LivingMasters,
 }
 
 #[async_trait]
@@ -41,16 +43,20 @@ impl Extension for Masters {
         let parts: Vec<&str> = request.rest.split('/').filter(|p| !p.is_empty()).collect();
         match (request.method, parts.as_slice()) {
             (&Method::POST, []) => self.join(&request).await,
-            (&Method::GET, []) => self.list().await,
+            // As this master knows them: without a majority as well.
+            (&Method::GET, []) => {
+                let members = self.store.members(false).await.map_err(status)?;
+                Ok(self.list(&members))
+            }
             (&Method::DELETE, [member]) => {
                 let id = self.find(member).await?;
-                self.store.member_remove(id).await.map_err(status)?;
-                self.list().await
+                let left = self.store.member_remove(id).await.map_err(status)?;
+                Ok(self.list(&left))
             }
             (&Method::POST, [member, "promote"]) => {
                 let id = self.find(member).await?;
-                self.store.member_promote(id).await.map_err(status)?;
-                self.list().await
+                let members = self.store.member_promote(id).await.map_err(status)?;
+                Ok(self.list(&members))
             }
             (_, [] | [_] | [_, "promote"]) => Err(Status::method_not_allowed()),
             _ => Err(Status::no_such_path()),
@@ -63,20 +69,21 @@ impl Masters {
         self.store.members(true).await.map_err(status)
     }
 
-    async fn list(&self) -> Result<Value, Status> {
-        let members = self.members().await?;
+    fn list(&self, members: &[Member]) -> Value {
         let own = self.store.status();
+        let living = self.living.borrow().clone();
         let members = members.iter().map(|member| {
             json!({
                 "id": format!("{:x}", member.id),
                 "name": member.name,
                 "peerURLs": member.peer_urls,
                 "clientURLs": member.client_urls,
+                "apiURL": living.get(&member.name).map(|api| format!("https://{api}")),
                 "votes": self.store.has_vote(member.id),
                 "leads": own.leader == Some(member.id),
             })
         });
-        Ok(json!({
+        json!({
             "clusterID": format!("{:x}", own.cluster_id),
             "members": members.collect::<Vec<_>>(),
             "self": {
@@ -86,7 +93,7 @@ impl Masters {
                 "raftAppliedIndex": own.raft_applied_index,
                 "dbSizeBytes": own.db_size,
             },
-        }))
+        })
     }
 
     /// The member of that id, or of that name.
@@ -143,6 +150,7 @@ impl Masters {
             peer_url = master.peer_url,
             "a further master joins"
         );
+        super::warn_about_two(&self.store);
         let answer = JoinAnswer {
             sealed: hex::encode(sealed),
             members: named.collect(),
@@ -227,6 +235,9 @@ fn status(error: Error) -> Status {
         Error::NoLeader | Error::Timeout | Error::LeaderChanged | Error::Stopped => {
             Status::service_unavailable(error.to_string())
         }
+        Error::NotEnoughStarted => Status::service_unavailable(
+            "another master is joining that has not started yet, or too many are down",
+        ),
         Error::MemberNotFound => Status::new(404, Reason::NotFound, error.to_string()),
         error => refused(error.to_string()),
     }

@@ -21,8 +21,9 @@ use crate::join_token::JoinToken;
 
 /// Kept below `DATA_DIR/server` of a master that joined: whom its member asks who it is.
 const FILE: &str = "joined.json";
-/// How long the cluster may take to answer: it may have to elect first.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How often a cluster that cannot decide is asked again, and the first wait; each further one is twice as long.
+const ATTEMPTS: u32 = 5;
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// What a master that wants to join says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +55,9 @@ struct Joined {
 
 /// Finds out how this server begins, joins if it is to, and answers how its member does.
 pub async fn begin(args: &ServerArgs, server: &Path, member: &Member<'_>) -> Result<Bootstrap> {
-    let token = args.token.as_deref().map(str::parse::<JoinToken>);
+    // A variable of the environment may be there and hold nothing.
+    let token = args.token.as_deref().filter(|token| !token.is_empty());
+    let token = token.map(str::parse::<JoinToken>);
     let token = token.transpose().context("--token")?;
     if let Some(token) = &token {
         check_cluster(server, token)?;
@@ -163,9 +166,7 @@ async fn join(
         peer_url: peer_url(member.advertise_address, member.peer_port),
         settings: args.into(),
     };
-    let answer = tokio::time::timeout(ANSWER_LIMIT, ask(first, &ca, token, &request))
-        .await
-        .with_context(|| format!("{first} does not answer"))??;
+    let answer = ask(first, &ca, token, &request).await?;
     let sealed = hex::decode(&answer.sealed).context("the answer is not whole")?;
     let bundle = Bundle::from_json(&seal::open(&token.bootstrap.secret, &sealed)?)?;
     ensure!(
@@ -184,6 +185,7 @@ async fn join(
     Ok(joined)
 }
 
+/// Asks until the cluster can decide: it may be electing, or have another master that joins.
 async fn ask(
     first: &str,
     ca: &str,
@@ -199,10 +201,33 @@ async fn ask(
         ..AuthInfo::default()
     };
     let client = kube::Client::try_from(config)?;
+    let body = serde_json::to_vec(request)?;
+    let mut delay = FIRST_RETRY;
+    for _ in 0..ATTEMPTS {
+        match ask_once(&client, body.clone()).await {
+            Err(kube::Error::Api(status)) if status.code == 503 => {
+                tracing::info!(reason = status.message, retry_in = ?delay, "not yet a master");
+                tokio::time::sleep(delay).await;
+                delay *= 2;
+            }
+            answer => return answer.map_err(|error| explained(first, error)),
+        }
+    }
+    let last = ask_once(&client, body).await;
+    last.map_err(|error| explained(first, error))
+}
+
+async fn ask_once(client: &kube::Client, body: Vec<u8>) -> Result<JoinAnswer, kube::Error> {
     let request = http::Request::post(super::PATH)
         .header(CONTENT_TYPE, "application/json")
-        .body(serde_json::to_vec(request)?)?;
-    client.request(request).await.map_err(|error| match error {
+        .body(body)
+        .map_err(kube::Error::HttpError)?;
+    client.request(request).await
+}
+
+/// What a person is told of a refusal.
+fn explained(first: &str, error: kube::Error) -> anyhow::Error {
+    match error {
         kube::Error::Api(status) if status.code == 401 => anyhow::anyhow!(
             "the cluster does not know this token: it is wrong, was deleted or has expired; make a new one with `xebec token \
              create --role server`"
@@ -214,5 +239,5 @@ async fn ask(
             anyhow::anyhow!("the cluster refuses this master: {}", status.message)
         }
         other => anyhow::Error::new(other).context(format!("{first} does not answer")),
-    })
+    }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use control_plane::LivingMasters;
 use futures::future::join_all;
 use raft_store::{
     Error, EventKind, KeyRange, LeaseGrantRequest, PutRequest, RangeRequest, Store, WatchRequest,
@@ -80,9 +81,9 @@ async fn keep_one(
     }
 }
 
-/// Follows which masters live, by the addresses of their APIs. Goes on as long as the store does.
-pub fn follow(store: Store) -> watch::Receiver<Vec<SocketAddr>> {
-    let (sender, living) = watch::channel(Vec::new());
+/// Follows which masters live: the addresses of their APIs by their names. Goes on as long as the store does.
+pub fn follow(store: Store) -> LivingMasters {
+    let (sender, living) = watch::channel(BTreeMap::new());
     tokio::spawn(async move {
         while !sender.is_closed() {
             match follow_once(&store, &sender).await {
@@ -99,50 +100,61 @@ pub fn follow(store: Store) -> watch::Receiver<Vec<SocketAddr>> {
 /// Whose key is there, and who of them did not answer.
 #[derive(Default)]
 struct Signs {
-    masters: BTreeMap<Bytes, SocketAddr>,
-    silent: BTreeSet<Bytes>,
+    masters: BTreeMap<String, SocketAddr>,
+    silent: BTreeSet<String>,
 }
 
 impl Signs {
-    fn put(&mut self, key: &Bytes, value: &[u8]) {
+    fn put(&mut self, key: &[u8], value: &[u8]) {
+        let name = name(key);
         // One that has just been made is a sign in itself.
-        self.silent.remove(key);
+        self.silent.remove(&name);
         let address = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
         if let Some(address) = address {
-            self.masters.insert(key.clone(), address);
+            self.masters.insert(name, address);
         }
     }
 
-    fn remove(&mut self, key: &Bytes) {
-        self.masters.remove(key);
-        self.silent.remove(key);
+    fn remove(&mut self, key: &[u8]) {
+        let name = name(key);
+        self.masters.remove(&name);
+        self.silent.remove(&name);
     }
 
-    fn living(&self) -> Vec<SocketAddr> {
-        let answering = |(key, _): &(&Bytes, &SocketAddr)| !self.silent.contains(*key);
-        let living = self.masters.iter().filter(answering);
-        living.map(|(_, address)| *address).collect()
+    fn living(&self) -> BTreeMap<String, SocketAddr> {
+        let mut living = self.masters.clone();
+        living.retain(|name, _| !self.silent.contains(name));
+        living
     }
 
-    /// Asks those of `keys` and notes who does not answer.
-    async fn ask(&mut self, keys: Vec<Bytes>) {
-        let asked = keys.into_iter().filter_map(|key| {
-            let address = *self.masters.get(&key)?;
+    /// Asks those masters and notes who does not answer.
+    async fn ask(&mut self, names: Vec<String>) {
+        let asked = names.into_iter().filter_map(|name| {
+            let address = *self.masters.get(&name)?;
             Some(async move {
                 let connected = tokio::time::timeout(ANSWER_LIMIT, TcpStream::connect(address));
-                (key, matches!(connected.await, Ok(Ok(_))))
+                (name, matches!(connected.await, Ok(Ok(_))))
             })
         });
-        for (key, answers) in join_all(asked).await {
+        for (name, answers) in join_all(asked).await {
             match answers {
-                true => self.silent.remove(&key),
-                false => self.silent.insert(key),
+                true => self.silent.remove(&name),
+                false => self.silent.insert(name),
             };
         }
     }
 }
 
-async fn follow_once(store: &Store, living: &watch::Sender<Vec<SocketAddr>>) -> Result<(), Error> {
+/// Whose key it is.
+fn name(key: &[u8]) -> String {
+    let name = key.strip_prefix(PREFIX.as_bytes()).unwrap_or(key);
+    String::from_utf8_lossy(name).into_owned()
+}
+
+async fn follow_once(
+    store: &Store,
+    living: &watch::Sender<BTreeMap<String, SocketAddr>>,
+) -> Result<(), Error> {
     let range = KeyRange::prefix(PREFIX);
     let request = RangeRequest {
         range: range.clone(),
@@ -205,16 +217,16 @@ mod tests {
             let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             other.local_addr().unwrap()
         };
-        let (a, b) = (Bytes::from("a"), Bytes::from("b"));
         let mut signs = Signs::default();
-        signs.put(&a, here.to_string().as_bytes());
-        signs.put(&b, gone.to_string().as_bytes());
-        assert_eq!(signs.living().len(), 2);
-        signs.ask(vec![a.clone(), b.clone()]).await;
-        assert_eq!(signs.living(), [here]);
-        signs.put(&b, gone.to_string().as_bytes());
-        assert_eq!(signs.living(), [here, gone], "it gave a sign");
-        signs.remove(&a);
-        assert_eq!(signs.living(), [gone]);
+        signs.put(b"/xebec/masters/a", here.to_string().as_bytes());
+        signs.put(b"/xebec/masters/b", gone.to_string().as_bytes());
+        let names = |signs: &Signs| signs.living().into_keys().collect::<String>();
+        assert_eq!(names(&signs), "ab");
+        signs.ask(vec!["a".to_owned(), "b".to_owned()]).await;
+        assert_eq!(names(&signs), "a");
+        signs.put(b"/xebec/masters/b", gone.to_string().as_bytes());
+        assert_eq!(names(&signs), "ab", "it gave a sign");
+        signs.remove(b"/xebec/masters/a");
+        assert_eq!(names(&signs), "b");
     }
 }

@@ -325,3 +325,49 @@ fn majority_lost(first: Master, mut second: Master, third: Master) -> Result<()>
     voters(&first, 2)?;
     second.process.take().context("running")?.kill()
 }
+
+#[test]
+fn a_snapshot_and_the_server_token_bring_a_lost_cluster_back() -> Result<()> {
+    let network = Network::new()?;
+    let mut lost = Master::start(network.host(10)?, "master-1", &[])?;
+    lost.kubectl()?.run("create configmap kept")?;
+    let directory = tempfile::tempdir()?;
+    let snapshot = directory.path().join("snapshot").display().to_string();
+    let own = lost.directory.path().join("server");
+    let etcd = |flag: &str, name: &str| format!("--{flag}={}/tls/etcd/{name}", own.display());
+    xebec(&[
+        "snapshot",
+        "save",
+        &snapshot,
+        &format!("--endpoints=https://{}:2379", lost.host.address),
+        &etcd("cacert", "server-ca.crt"),
+        &etcd("cert", "client.crt"),
+        &etcd("key", "client.key"),
+    ])?;
+    let token = std::fs::read_to_string(own.join("token"))?;
+    let keys = || -> Result<Vec<String>> {
+        let read = |name| Ok(std::fs::read_to_string(own.join(name))?);
+        ["tls/ca.crt", "tls/sa.key", "tls/etcd/peer-ca.key"]
+            .map(read)
+            .into_iter()
+            .collect()
+    };
+    let before = keys()?;
+    let joining = lost.xebec(&["token", "create", "--role=server"])?;
+    lost.process.take().context("running")?.kill()?;
+    std::fs::remove_dir_all(&own)?;
+
+    let store = format!("--data-dir={}/store", own.display());
+    xebec(&["snapshot", "restore", &snapshot, &store])?;
+    let data_dir = lost.directory.path().to_owned();
+    let without = |flags: &[&str]| refused(&lost.host, "master-1", &data_dir, flags);
+    contains(&without(&[])?, "give that with --token")?;
+    contains(
+        &without(&[&format!("--token={}", joining.trim())])?,
+        "--token must be the server token",
+    )?;
+    lost.spawn(&[format!("--token={}", token.trim())])?;
+    ensure!(keys()? == before, "the keys are others");
+    contains(&lost.kubectl()?.run("get configmaps")?, "kept")?;
+    voters(&lost, 1).map(drop)
+}
