@@ -157,8 +157,12 @@ fn strangers(first: &Master, host: &Host) -> Result<()> {
     let unknown = "does not know this token";
     check(&format!("{hash}::abcdef.0123456789abcdef"), unknown)?;
     let short = first.xebec(&["token", "create", "--role=server", "--ttl=1s"])?;
-    eventually("the token has expired", PATIENCE, || {
-        contains(&first.xebec(&["token", "list"])?, "<expired>")
+    let (_, bootstrap) = short.split_once("::").context("a token")?;
+    let (id, _) = bootstrap.split_once('.').context("a token")?;
+    eventually("the expired token is deleted", PATIENCE, || {
+        let listed = first.xebec(&["token", "list"])?;
+        ensure!(!listed.contains(id), "{listed}");
+        Ok(())
     })?;
     check(&short, unknown)?;
     let token = format!("--token={}", good.trim());
