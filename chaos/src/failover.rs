@@ -67,7 +67,7 @@ async fn measure(args: &FailoverArgs) -> Result<()> {
         environment: Vec::new(),
     };
     let mut cluster = Cluster::start(&setting).await?;
-    node::make(&mut cluster.api(0)?).await?;
+    node::make(&mut cluster.api(0)?, "fake-1").await?;
     let (mut writes, mut binds) = (Vec::new(), Vec::new());
     for number in 0..args.runs {
         sleep(SETTLE).await;

@@ -1,5 +1,5 @@
-//! The workload at the level of Kubernetes: objects with watchers, a Deployment that is scaled and updated, a node
-//! without containers that says its pods run. All write the history in the same terms as at the level of the store: an
+//! The workload at the level of Kubernetes: objects with watchers, a Deployment and a StatefulSet that are scaled and
+//! updated, nodes without containers that say their pods run. All write the history in the same terms as at the level of the store: an
 //! object's resourceVersion is its revision.
 
 mod end;
@@ -29,6 +29,8 @@ use masters::Masters;
 /// One request may take so long.
 const CALL_LIMIT: Duration = Duration::from_secs(4);
 const WATCHERS: u32 = 4;
+/// More than one, so that a pod could be bound twice.
+const NODES: [&str; 3] = ["fake-1", "fake-2", "fake-3"];
 
 /// What all of a run share, beside what both levels do.
 pub struct Kube {
@@ -39,7 +41,10 @@ pub struct Kube {
     /// Nodes that each pod was seen on.
     bindings: RefCell<BTreeMap<String, Vec<String>>>,
     objects: objects::Objects,
-    /// What the Deployment shall have, as far as its client knows.
+    /// Uids of the pods that run, by name, and names that ran twice at a time.
+    running: RefCell<BTreeMap<String, String>>,
+    twice: RefCell<Vec<String>>,
+    /// The nodes shall end.
     stopping_pods: Cell<bool>,
 }
 
@@ -53,6 +58,8 @@ impl Kube {
             events: RefCell::default(),
             bindings: RefCell::default(),
             objects: objects::Objects::default(),
+            running: RefCell::default(),
+            twice: RefCell::default(),
             stopping_pods: Cell::new(false),
         })
     }
@@ -71,7 +78,9 @@ pub struct Working {
 
 pub async fn start(kube: &Rc<Kube>, pace: Pace, random: &Random) -> Result<Working> {
     let mut api = kube.api(0);
-    node::make(&mut api).await?;
+    for name in NODES {
+        node::make(&mut api, name).await?;
+    }
     pods::create(&mut api).await?;
     let mut working = Working {
         clients: JoinSet::new(),
@@ -87,6 +96,8 @@ pub async fn start(kube: &Rc<Kube>, pace: Pace, random: &Random) -> Result<Worki
     working.clients.spawn_local(pods::change(masters));
     let masters = Masters::new(kube.clone(), pace.clients + 1, random.fork(501));
     working.node.spawn_local(pods::run_node(masters));
+    let masters = Masters::new(kube.clone(), pace.clients + 2, random.fork(502));
+    working.node.spawn_local(pods::beat(masters));
     for number in 0..WATCHERS {
         let masters = Masters::new(kube.clone(), number, random.fork(1000 + u64::from(number)));
         working.watchers.spawn_local(watcher::run(masters, number));

@@ -8,14 +8,13 @@ use serde_json::{Value, json};
 
 use crate::cluster::Api;
 
-pub const NAME: &str = "fake-1";
 const LIMIT: Duration = Duration::from_secs(10);
 
-pub async fn make(api: &mut Api) -> Result<()> {
+pub async fn make(api: &mut Api, name: &str) -> Result<()> {
     let resources = json!({"cpu": "64", "memory": "256Gi", "pods": "1000"});
     let node = json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": NAME, "labels": {"kubernetes.io/hostname": NAME}},
+        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
         "status": {
             "capacity": resources, "allocatable": resources,
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
@@ -23,7 +22,7 @@ pub async fn make(api: &mut Api) -> Result<()> {
     });
     let body = node.to_string();
     api.ok(Method::POST, "/api/v1/nodes", &body, LIMIT).await?;
-    let path = format!("/api/v1/nodes/{NAME}/status");
+    let path = format!("/api/v1/nodes/{name}/status");
     api.ok(Method::PUT, &path, &body, LIMIT).await.map(drop)
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value as Json;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::pods::{DEPLOYMENT, PODS};
+use super::pods::{PODS, WORKLOADS, path};
 use super::{CALL_LIMIT, Kube, Working, objects};
 use crate::cluster::Cluster;
 use crate::history::{History, MemberEnd};
@@ -37,7 +37,12 @@ pub async fn collect(
     while let Some(ended) = working.clients.join_next().await {
         ended?;
     }
-    end("the Deployment".to_owned(), await_deployment(kube).await);
+    for (kind, resource, name) in WORKLOADS {
+        end(
+            format!("the {kind}"),
+            await_workload(kube, resource, name).await,
+        );
+    }
     kube.stopping_pods.set(true);
     let last = last_revision(kube).await?;
     kube.shared.last_revision.set(Some(last));
@@ -55,6 +60,10 @@ pub async fn collect(
                 Err(anyhow::anyhow!("was bound to {nodes:?}")),
             );
         }
+    }
+    for name in kube.twice.take() {
+        let other = Err(anyhow::anyhow!("ran again before it had ended"));
+        end(format!("pod {name}"), other);
     }
     let ended = kube.shared.now();
     Ok(History {
@@ -79,10 +88,10 @@ async fn last_revision(kube: &Kube) -> Result<i64> {
     Ok(revisions.into_iter().max().unwrap_or(0))
 }
 
-async fn await_deployment(kube: &Kube) -> Result<()> {
+async fn await_workload(kube: &Kube, resource: &str, name: &str) -> Result<()> {
     let deadline = Instant::now() + CONVERGE_LIMIT;
     loop {
-        let Err(error) = deployment_is_as_asked(kube).await else {
+        let Err(error) = is_as_asked(kube, resource, name).await else {
             return Ok(());
         };
         if Instant::now() > deadline {
@@ -94,15 +103,16 @@ async fn await_deployment(kube: &Kube) -> Result<()> {
     }
 }
 
-async fn deployment_is_as_asked(kube: &Kube) -> Result<()> {
+async fn is_as_asked(kube: &Kube, resource: &str, name: &str) -> Result<()> {
     let mut api = kube.api(0);
-    let found: Json = serde_json::from_slice(&api.get(DEPLOYMENT, CALL_LIMIT).await?)?;
+    let found = api.get(&path(resource, name), CALL_LIMIT).await?;
+    let found: Json = serde_json::from_slice(&found)?;
     let (wanted, status) = (&found["spec"]["replicas"], &found["status"]);
     let seen = status["observedGeneration"] == found["metadata"]["generation"];
     let counts = ["replicas", "updatedReplicas", "readyReplicas"];
     let there = counts.iter().all(|count| status[*count] == *wanted);
     ensure!(seen && there, "{wanted} are wanted: {status}");
-    let path = format!("{PODS}?labelSelector=app%3Dweb");
+    let path = format!("{PODS}?labelSelector=app%3D{name}");
     let pods: Json = serde_json::from_slice(&api.get(&path, CALL_LIMIT).await?)?;
     let count = pods["items"].as_array().map_or(0, Vec::len);
     ensure!(
