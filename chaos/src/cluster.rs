@@ -29,6 +29,8 @@ const ASK_LIMIT: Duration = Duration::from_secs(8);
 /// A busy machine may take this long for a first start.
 const START_LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A member that ends by itself is started again after this.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// What the members are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -126,6 +128,15 @@ impl Cluster {
     pub async fn await_answer(&mut self, number: usize, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
+            if !self.members[number].runs()? {
+                // As a service manager would. That it was needed is told.
+                let member = &self.members[number];
+                let said = tail(&member.log());
+                let last = said.lines().last().unwrap_or_default();
+                println!("        {} had ended: {last}", member.name);
+                sleep(RESTART_AFTER).await;
+                self.start_member(number)?;
+            }
             let answer = match self.setting.level {
                 Level::Store => self.store_answers(number).await,
                 Level::Cluster => self.master_answers(number).await,
