@@ -4,6 +4,7 @@
 //! each master itself, once, and again those that did not answer as long as their key is there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use raft_store::{
     Error, EventKind, KeyRange, LeaseGrantRequest, PutRequest, RangeRequest, Store, WatchRequest,
     Watcher,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +27,8 @@ const TTL_SECONDS: i64 = 2;
 const RENEW_EVERY: Duration = Duration::from_millis(500);
 /// A master that takes no connection within this is not counted for now.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// Enough for a server to see that it is none.
+const NO_TLS: &[u8] = b"\r\n\r\n\r\n";
 /// The wait after a call of the store that failed.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -132,8 +136,8 @@ impl Signs {
         let asked = names.into_iter().filter_map(|name| {
             let address = *self.masters.get(&name)?;
             Some(async move {
-                let connected = tokio::time::timeout(ANSWER_LIMIT, TcpStream::connect(address));
-                (name, matches!(connected.await, Ok(Ok(_))))
+                let answers = tokio::time::timeout(ANSWER_LIMIT, answers(address)).await;
+                (name, matches!(answers, Ok(Ok(()))))
             })
         });
         for (name, answers) in join_all(asked).await {
@@ -142,6 +146,17 @@ impl Signs {
                 false => self.silent.insert(name),
             };
         }
+    }
+}
+
+/// Waits for a sign of the process there. The kernel takes connections for one that hangs, too, so it is told something that
+/// is no TLS: whoever lives refuses it.
+async fn answers(address: SocketAddr) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(NO_TLS).await?;
+    match stream.read(&mut [0]).await {
+        Err(error) if error.kind() != ErrorKind::ConnectionReset => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -213,6 +228,10 @@ mod tests {
     async fn who_does_not_answer_is_not_counted_until_it_does() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let here = listener.local_addr().unwrap();
+        let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let hanging = hangs.local_addr().unwrap();
+        // Closed at once, as a server does that is spoken to in no TLS.
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
         let gone = {
             let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             other.local_addr().unwrap()
@@ -226,6 +245,13 @@ mod tests {
         assert_eq!(names(&signs), "a");
         signs.put(b"/xebec/masters/b", gone.to_string().as_bytes());
         assert_eq!(names(&signs), "ab", "it gave a sign");
+        signs.put(b"/xebec/masters/c", hanging.to_string().as_bytes());
+        signs.ask(vec!["c".to_owned()]).await;
+        assert_eq!(
+            names(&signs),
+            "ab",
+            "the kernel takes the connection, nobody answers"
+        );
         signs.remove(b"/xebec/masters/a");
         assert_eq!(names(&signs), "b");
     }
