@@ -286,6 +286,14 @@ pub struct StoreArgs {
     /// Most streams that a client's connection may have open at a time.
     #[arg(long, value_name = "NUMBER", default_value_t = u32::MAX)]
     pub max_concurrent_streams: u32,
+    /// How often idle watchers that asked for it are told the revision.
+    #[arg(
+        long,
+        visible_alias = "experimental-watch-progress-notify-interval",
+        value_name = "DURATION",
+        default_value = "10m"
+    )]
+    pub watch_progress_notify_interval: String,
     #[command(flatten)]
     pub log: LogArgs,
 }

@@ -95,6 +95,12 @@ impl Config {
         limits::REQUEST_TIMEOUT + 2 * self.election_timeout
     }
 
+    /// After how long without an answer of a quorum a leader no longer tells its clients that it leads. etcd's steps down
+    /// after one to two election timeouts.
+    pub fn quorum_silence(&self) -> Duration {
+        2 * self.election_timeout
+    }
+
     /// Shortest lease the store grants, seconds: 1.5 election timeouts, rounded up, as etcd does.
     pub fn min_lease_ttl_seconds(&self) -> i64 {
         let millis = self.election_timeout.as_millis() as i64 * 3 / 2;

@@ -158,10 +158,11 @@ impl Engine {
         }
     }
 
-    /// Bytes on disk, and an estimate of the live bytes among them.
+    /// Bytes on disk, and an estimate of the live bytes among them, each value counted once: that is what etcd's quota
+    /// means. (`current` repeats the values that history has.)
     pub fn size(&self) -> (u64, u64) {
-        let sum = |property: &str| {
-            let values = Family::ALL.iter().map(|family| {
+        let sum = |families: &[Family], property: &str| -> u64 {
+            let values = families.iter().map(|family| {
                 let value = self
                     .db
                     .property_int_value_cf(self.family(*family), property);
@@ -169,10 +170,14 @@ impl Engine {
             });
             values.sum()
         };
-        let memory: u64 = sum("rocksdb.cur-size-all-mem-tables");
-        let files: u64 = sum("rocksdb.total-sst-files-size");
-        let live: u64 = sum("rocksdb.estimate-live-data-size");
-        (files + memory, (live + memory).min(files + memory))
+        let (memory, files, live) = (
+            "rocksdb.cur-size-all-mem-tables",
+            "rocksdb.total-sst-files-size",
+            "rocksdb.estimate-live-data-size",
+        );
+        let disk = sum(&Family::ALL, files) + sum(&Family::ALL, memory);
+        let once = [Family::Kv, Family::Rev, Family::Leases, Family::Meta];
+        (disk, (sum(&once, live) + sum(&once, memory)).min(disk))
     }
 }
 

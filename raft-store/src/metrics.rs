@@ -50,7 +50,7 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let server = registry.sub_registry_with_prefix("etcd_server");
         server.register(
-            "proposals_applied",
+            "commands_applied",
             "Commands applied for callers of this member",
             self.proposals_applied.clone(),
         );

@@ -21,7 +21,7 @@ pub use follow::Followed;
 pub use membership::{Change, check_urls, list as list_members};
 pub use node::{Node, Parts};
 pub use reconfigure::best_successor;
-pub use service::{AboutLease, Introduction};
+pub use service::{AboutLease, Introduction, hash_kv};
 pub use state_machine::{Applied, Outputs, StateMachine, load_applied, save_applied};
 pub use submit::{Verdict, submit_here, submit_there};
 pub use types::{

@@ -6,6 +6,7 @@ mod alarms;
 mod auto_compaction;
 mod bootstrap;
 mod compaction;
+mod corruption;
 pub(crate) mod driver;
 pub(crate) mod leader_leases;
 mod leases;
@@ -28,7 +29,7 @@ use tokio::task::JoinHandle;
 use crate::command::{Command, Outcome, size_hint};
 use crate::data_dir::DataDir;
 use crate::mvcc::engine::EngineError;
-use crate::mvcc::{hash, range, txn, validate};
+use crate::mvcc::{range, txn, validate};
 use crate::planted::{Bug, planted};
 use crate::raft::{Applied, Node};
 use crate::snapshot::Source;
@@ -220,6 +221,16 @@ impl Store {
         self.inner.hub.dispatched()
     }
 
+    /// Whether this member is one, and has no vote: it serves next to nothing.
+    pub fn is_learner(&self) -> bool {
+        self.inner.node.peers.is_learner()
+    }
+
+    /// Commands of callers of this member that are not decided yet.
+    pub fn proposals_pending(&self) -> usize {
+        self.inner.proposals.pending()
+    }
+
     /// Follows who leads.
     pub fn leadership(&self) -> Receiver<Leadership> {
         self.inner.leadership.clone()
@@ -254,11 +265,7 @@ impl Store {
 
     /// Hash of keys and history at `revision` (0 = newest).
     pub async fn hash_kv(&self, revision: i64) -> Result<HashKvResponse, Error> {
-        let view = self.inner.view.load_full();
-        let hash = crate::threads::spawn_blocking(move || {
-            hash::hash_kv(&view.snapshot, view.horizon, revision)
-        });
-        Ok(hash.await.map_err(|_| Error::Stopped)??)
+        crate::raft::hash_kv(self.inner.view.load_full(), revision).await
     }
 
     /// This member's whole state as it is now, as one stream. The store goes on meanwhile.
@@ -283,16 +290,16 @@ impl Store {
         let metrics = openraft::async_runtime::WatchReceiver::borrow_watched(&metrics);
         let leadership = *self.inner.leadership.borrow();
         let membership = metrics.membership_config.membership();
-        let voters: Vec<u64> = membership.voter_ids().collect();
         let identity = self.inner.data_dir.identity;
         let (db_size, db_size_in_use) = view.snapshot.engine().size();
         Status {
             cluster_id: identity.cluster_id,
             member_id: identity.member_id,
             leader: leadership.leader,
-            is_learner: !voters.contains(&identity.member_id),
+            is_learner: self.is_learner(),
             raft_term: leadership.term,
             raft_index: metrics.last_log_index.unwrap_or(0),
+            raft_committed_index: metrics.local_committed.map_or(0, |id| id.index),
             raft_applied_index: view.log_id.map_or(0, |id| id.index),
             revision: view.horizon.revision,
             compacted_revision: view.horizon.compacted,

@@ -390,7 +390,7 @@ pub struct WatchBatch {
 }
 
 /// A digest of the keys and history at a revision, equal on all members with the same floor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HashKvResponse {
     pub revision: i64,
     pub hash: u32,
@@ -463,6 +463,7 @@ pub struct Status {
     pub is_learner: bool,
     pub raft_term: u64,
     pub raft_index: u64,
+    pub raft_committed_index: u64,
     pub raft_applied_index: u64,
     pub revision: i64,
     pub compacted_revision: i64,

@@ -138,6 +138,59 @@ async fn a_leader_cut_off_loses_and_repeats_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_a_quorum_knows_of_no_leader() {
+    let cluster = Cluster::found(3).await;
+    let leader = cluster.leader(None).await;
+    let url = cluster.url(leader);
+    cluster.switch.cut(&url);
+    let mut leadership = cluster.member(leader).leadership();
+    within(leadership.wait_for(|now| now.leader.is_none()))
+        .await
+        .unwrap();
+    assert_eq!(cluster.member(leader).status().leader, None);
+    let next = cluster.leader(Some(leader)).await;
+    let id = cluster.member(next).status().member_id;
+    cluster.switch.mend(&url);
+    within(leadership.wait_for(|now| now.leader == Some(id)))
+        .await
+        .unwrap();
+    put(cluster.member(leader), "k", "v").await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_members_with_a_learner_that_is_promoted_when_asked() {
+    let mut cluster = Cluster::found(5).await;
+    let url = free_url();
+    let added = cluster.member(1).member_add(vec![url.clone()], true);
+    let (added, members) = within(added).await.unwrap();
+    let known = members.iter().flat_map(|member| {
+        let urls = member.peer_urls.iter();
+        urls.map(|url| (member.name.clone(), url.clone()))
+    });
+    let members = known.collect();
+    let at = cluster.add_config("m5", &url, Bootstrap::Existing { members });
+    cluster.start(at).await;
+    within(cluster.member(at).ready()).await.unwrap();
+    assert!(cluster.member(at).is_learner());
+    // It stays one, and has no vote, whatever it has caught up with.
+    put(cluster.member(0), "k", "v").await;
+    cluster.check_equal().await;
+    assert!(cluster.member(at).is_learner());
+    let promoted = within(cluster.member(2).member_promote(added.id)).await;
+    assert!(promoted.unwrap().iter().all(|member| !member.is_learner));
+    await_voter(&cluster, at).await;
+    assert!(!cluster.member(at).is_learner());
+    // Three of six are no majority, four are.
+    for gone in 0..2 {
+        cluster.abort(gone).await;
+    }
+    put(cluster.member(at), "k", "w").await;
+    cluster.check_equal().await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leadership_moves_on_request_and_at_shutdown() {
     let mut cluster = Cluster::found(3).await;
     let old = cluster.leader(None).await;

@@ -2,7 +2,7 @@
 //!
 //! Each seed runs in a process of its own, so that it finds the same world each time. See docs/adr/0013 for what
 //! replays exactly. `SIM_SEEDS=FROM..TO` runs others than the usual ones, `SIM_SECONDS` longer, `SIM_SEED=N` one
-//! seed here, saying what happens.
+//! seed here, saying what happens, with the members' own logs if `SIM_LOG=info`.
 
 #[path = "sim/faults.rs"]
 mod faults;
@@ -45,6 +45,13 @@ fn simulate(seed: u64) -> bool {
         false => tempfile::tempdir(),
     };
     let dir = dir.expect("a directory is made");
+    if let Some(filter) = variable("SIM_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .without_time();
+        log.init();
+    }
     let verbose = variable("SIM_QUIET").is_none();
     let mut world = World::new(seed, dir.path().to_owned(), verbose);
     world.run(seconds() * 1_000);

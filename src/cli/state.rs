@@ -22,6 +22,18 @@ pub struct StateArgs {
     /// History to keep: hours or a time such as 30m; or a number of revisions. 0 turns automatic compaction off.
     #[arg(long, value_name = "RETENTION", default_value = "0")]
     pub auto_compaction_retention: String,
+    /// Time between two comparisons of the members' hashes by the leader, such as 1h; a member that differs raises the
+    /// CORRUPT alarm. 0 turns it off.
+    #[arg(
+        long,
+        visible_alias = "experimental-corrupt-check-time",
+        value_name = "DURATION",
+        default_value = "0s"
+    )]
+    pub corrupt_check_time: String,
+    /// Compare this member's hash with the others' before it serves.
+    #[arg(long, visible_alias = "experimental-initial-corrupt-check")]
+    pub initial_corrupt_check: bool,
     /// Make this member's data a new cluster of one, after a majority was lost for good. Data is kept, ids are new.
     #[arg(long)]
     pub force_new_cluster: bool,
@@ -40,6 +52,12 @@ impl StateArgs {
             0 => raft_store::limits::QUOTA_BACKEND_BYTES,
             bytes => u64::try_from(bytes).unwrap_or(0),
         }
+    }
+
+    /// How often the members' hashes are compared, if at all.
+    pub fn corrupt_check(&self) -> anyhow::Result<Option<Duration>> {
+        let interval = duration("corrupt-check-time", &self.corrupt_check_time)?;
+        Ok((!interval.is_zero()).then_some(interval))
     }
 
     /// What is compacted by itself, if anything.
@@ -61,6 +79,15 @@ impl StateArgs {
             }
         })
     }
+}
+
+/// The value of a flag that is a time.
+pub fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
+    match text {
+        "0" => Some(Duration::ZERO),
+        _ => parse_duration(text),
+    }
+    .ok_or_else(|| anyhow::anyhow!("--{flag}: {text:?} is not a time such as 10m"))
 }
 
 /// A time as Go writes it: `1h30m`, `300ms`.
@@ -101,6 +128,8 @@ mod tests {
                 quota_backend_bytes: 0,
                 auto_compaction_mode: mode,
                 auto_compaction_retention: retention.to_owned(),
+                corrupt_check_time: "0s".to_owned(),
+                initial_corrupt_check: false,
                 force_new_cluster: false,
             };
             assert_eq!(args.auto_compaction().map_err(drop), expect, "{retention}");

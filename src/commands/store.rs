@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StoreArgs;
+use crate::cli::state::duration;
 use crate::logging;
 use crate::process::{StopSignals, notify_ready, notify_stopping};
 
@@ -25,7 +26,17 @@ pub async fn run(args: StoreArgs) -> Result<()> {
         let path = config.data_dir.clone();
         tokio::task::spawn_blocking(move || raft_store::force_new_cluster(&path)).await??;
     }
+    let corrupt_check = args.state.corrupt_check()?;
     let store = raft_store::Store::open(config).await?;
+    if args.state.initial_corrupt_check
+        && let Err(error) = store.check_against_others().await
+    {
+        store.shutdown().await;
+        return Err(error).context("this member does not hold what others hold");
+    }
+    if let Some(interval) = corrupt_check {
+        tokio::spawn(store.clone().watch_for_corruption(interval));
+    }
     if let Some(policy) = auto_compaction {
         tokio::spawn(store.clone().auto_compact(policy));
     }
@@ -87,6 +98,10 @@ fn configure(args: &StoreArgs) -> Result<(raft_store::Config, Options)> {
         max_request_bytes: args.max_request_bytes,
         max_concurrent_streams: args.max_concurrent_streams,
         election_timeout: config.election_timeout,
+        watch_progress_notify_interval: duration(
+            "watch-progress-notify-interval",
+            &args.watch_progress_notify_interval,
+        )?,
         quota_bytes: i64::try_from(config.quota_backend_bytes).unwrap_or(i64::MAX),
         ..Options::default()
     };

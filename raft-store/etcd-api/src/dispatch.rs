@@ -18,7 +18,7 @@ use xebec_proto::grpc_health_v1::health_server::HealthServer;
 use xebec_proto::v3electionpb::election_server::ElectionServer;
 use xebec_proto::v3lockpb::lock_server::LockServer;
 
-use crate::front::{Front, no_leader, requires_leader};
+use crate::front::{Front, no_leader, not_for_learners, requires_leader};
 use crate::methods::{self, Kind, METHODS};
 use crate::metrics::Metrics;
 use crate::serve::Offer;
@@ -101,6 +101,10 @@ impl Dispatch {
         };
         let metrics = self.front.metrics.clone();
         metrics.started(method);
+        if self.front.store.is_learner() && !methods::is_for_learners(method) {
+            metrics.handled(method, tonic::Code::Unavailable as usize);
+            return refuse(not_for_learners());
+        }
         if METHODS[method].kind == Kind::Unary
             && requires_leader(request.headers())
             && self.front.store.leader().leader.is_none()

@@ -30,6 +30,8 @@ pub struct Options {
     pub max_watchers_per_stream: usize,
     /// How long a stream that asked for a leader goes on without one is counted in these.
     pub election_timeout: Duration,
+    /// How often an idle watcher that asked for it is told the revision (`--watch-progress-notify-interval`).
+    pub watch_progress_notify_interval: Duration,
     /// What `Status` tells as the quota, bytes (`--quota-backend-bytes`).
     pub quota_bytes: i64,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             max_concurrent_streams: u32::MAX,
             max_watchers_per_stream: 100_000,
             election_timeout: raft_store::limits::ELECTION_TIMEOUT,
+            watch_progress_notify_interval: Duration::from_secs(600),
             quota_bytes: 2 * 1024 * 1024 * 1024,
         }
     }
@@ -112,6 +115,10 @@ impl Front {
         }
         no_leader()
     }
+}
+
+pub(crate) fn not_for_learners() -> Status {
+    crate::error::status(raft_store::Error::NotForLearners)
 }
 
 pub(crate) fn no_leader() -> Status {

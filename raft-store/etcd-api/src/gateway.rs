@@ -24,7 +24,7 @@ use xebec_proto::etcdserverpb::maintenance_server::Maintenance;
 use xebec_proto::v3electionpb::election_server::Election;
 use xebec_proto::v3lockpb::lock_server::Lock;
 
-use crate::front::Front;
+use crate::front::{Front, not_for_learners};
 use crate::health::{json, text};
 
 /// A method with one request and one answer.
@@ -126,6 +126,19 @@ fn auth() -> Router<Front> {
         .route("/auth/role/delete", unary!(Auth::role_delete))
         .route("/auth/role/grant", unary!(Auth::role_grant_permission))
         .route("/auth/role/revoke", unary!(Auth::role_revoke_permission))
+}
+
+/// Refuses what a learner does not serve.
+pub(crate) async fn refuse_for_learners(
+    State(front): State<Front>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response<Body> {
+    const SERVED: [&str; 3] = ["/kv/range", "/maintenance/status", "/maintenance/snapshot"];
+    if front.store.is_learner() && !SERVED.contains(&request.uri().path()) {
+        return refuse(&not_for_learners());
+    }
+    next.run(request).await
 }
 
 type Received = Result<Bytes, BytesRejection>;

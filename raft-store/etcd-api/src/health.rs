@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware;
 use axum::routing::get;
 use http::{HeaderValue, Response, StatusCode, Uri, header};
 use raft_store::{KeyRange, RangeRequest};
@@ -25,10 +26,12 @@ pub(crate) fn routes(front: &Front, offer: Offer) -> Router {
     if offer == Offer::Everything {
         // JSON takes more room than the message that it stands for.
         let limit = DefaultBodyLimit::max(front.max_message_bytes() * 2);
+        let learners = middleware::from_fn_with_state(front.clone(), gateway::refuse_for_learners);
+        let gateway = gateway::routes().layer(limit).layer(learners);
         routes = routes
             .route("/version", get(version).fallback(only_get))
-            .nest("/v3", gateway::routes().layer(limit))
-            .nest("/v3beta", gateway::routes().layer(limit));
+            .nest("/v3", gateway.clone())
+            .nest("/v3beta", gateway);
     }
     routes
         .fallback(async || text(StatusCode::NOT_FOUND, "404 page not found\n"))

@@ -6,13 +6,22 @@ use xebec_proto::etcdserverpb::kv_server::Kv;
 
 use crate::convert::{delete_request, put_request, range_request, txn_request};
 use crate::error::status;
-use crate::front::Front;
+use crate::front::{Front, not_for_learners};
 
 impl Front {
+    /// A learner reads only its own state.
+    pub(crate) fn check_learner(&self, request: &pb::RangeRequest) -> Result<(), Status> {
+        match !request.serializable && self.store.is_learner() {
+            true => Err(not_for_learners()),
+            false => Ok(()),
+        }
+    }
+
     pub(crate) async fn answer_range(
         &self,
         request: pb::RangeRequest,
     ) -> Result<pb::RangeResponse, Status> {
+        self.check_learner(&request)?;
         let answer = self.store.range(range_request(request)?).await;
         Ok(self.range_response(answer.map_err(status)?))
     }

@@ -31,6 +31,8 @@ mod splice;
 mod tls;
 mod unary;
 mod watch;
+#[cfg(test)]
+mod watch_test;
 mod watcher;
 
 pub use front::{Front, Options};

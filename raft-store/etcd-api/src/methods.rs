@@ -52,6 +52,11 @@ pub(crate) const METHODS: &[Method] = methods! {
     "grpc.health.v1.Health": Check Unary, Watch ServerStream;
 };
 
+/// Whether a learner serves the method (of ranges only the serializable ones), as in etcd.
+pub(crate) fn is_for_learners(method: usize) -> bool {
+    matches!(METHODS[method].name, "Range" | "Status" | "Snapshot")
+}
+
 /// Finds a method by the path of its requests, or says as gRPC for Go does what is not there.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ pub(crate) fn render(front: &Front) -> String {
     page.truncate(end);
     let mut page = Page(page);
     page.raft(front);
+    page.identity(front);
     page.calls(front);
     page.process();
     page.0
@@ -63,7 +64,17 @@ impl Page {
             (
                 "etcd_server_proposals_committed_total",
                 "Index of the last log entry known as committed here",
+                status.raft_committed_index,
+            ),
+            (
+                "etcd_server_proposals_applied_total",
+                "Index of the last log entry applied here",
                 status.raft_applied_index,
+            ),
+            (
+                "etcd_server_proposals_pending",
+                "Commands of this member's callers that are not decided",
+                front.store.proposals_pending() as u64,
             ),
             (
                 "etcd_mvcc_db_total_size_in_bytes",
@@ -83,11 +94,14 @@ impl Page {
         ] {
             self.value(name, "gauge", help, value);
         }
+    }
+
+    fn identity(&mut self, front: &Front) {
         self.family("etcd_server_id", "gauge", "This member's id");
         let _ = writeln!(
             self.0,
             "etcd_server_id{{server_id=\"{:x}\"}} 1",
-            status.member_id
+            front.member_id
         );
         self.family(
             "etcd_server_version",

@@ -15,7 +15,7 @@ use xebec_proto::etcdserverpb as pb;
 use crate::convert::range_request;
 use crate::dispatch::Call;
 use crate::error::status;
-use crate::front::{Front, no_leader, requires_leader};
+use crate::front::{Front, no_leader, not_for_learners, requires_leader};
 use crate::methods;
 use crate::serve::{Offer, Service};
 
@@ -74,7 +74,9 @@ pub(crate) async fn answer(
     let mut counted = Call::new(method.number, front.metrics.clone());
     let (head, mut body) = request.into_parts();
     let leaderless = requires_leader(&head.headers) && front.store.leader().leader.is_none();
-    let answer = if leaderless {
+    let answer = if front.store.is_learner() && method.kind != Kind::Range {
+        Err(not_for_learners())
+    } else if leaderless {
         Err(no_leader())
     } else {
         match message(&mut body, front).await {
@@ -183,6 +185,7 @@ async fn call(service: &Service, kind: Kind, raw: Bytes) -> Result<Bytes, Status
 /// What may take long is read on the other threads: other calls of the connection need not wait for it.
 async fn range(service: &Service, request: pb::RangeRequest) -> Result<Bytes, Status> {
     let front = &service.front;
+    front.check_learner(&request)?;
     let short = front
         .store
         .short_range(&range_request(request.clone())?)

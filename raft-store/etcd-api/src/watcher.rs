@@ -14,8 +14,16 @@ use crate::front::Front;
 use crate::splice::{WatchAnswer, event_len};
 use crate::watch::Responses;
 
-/// How often an idle watcher that asked for it is told the revision, as in etcd.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+/// Idle watchers are not told the revision more often than this, as in etcd.
+const LEAST_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// When a watcher that stays idle is to be told the revision: not all at once, as in etcd.
+fn next_progress(front: &Front, id: i64) -> Instant {
+    let interval = front.options.watch_progress_notify_interval;
+    let interval = interval.max(LEAST_PROGRESS_INTERVAL);
+    // Some later, by up to a tenth.
+    Instant::now() + interval + interval / 100 * (id.rem_euclid(10) as u32)
+}
 
 /// Asks how far the watcher has delivered everything; none while it has not caught up.
 pub(crate) type ProgressQuery = oneshot::Sender<Option<i64>>;
@@ -85,7 +93,7 @@ pub(crate) async fn start(
         Ok(watcher) => watcher,
         Err(compacted) => return drop(responses.send(Ok(compaction(&front, id, compacted))).await),
     };
-    let mut idle_until = Instant::now() + PROGRESS_INTERVAL;
+    let mut idle_until = next_progress(&front, id);
     loop {
         let batch = tokio::select! {
             batch = watcher.next() => batch,
@@ -94,7 +102,7 @@ pub(crate) async fn start(
                 continue;
             }
             () = sleep_until(idle_until), if progress_notify => {
-                idle_until = Instant::now() + PROGRESS_INTERVAL;
+                idle_until = next_progress(&front, id);
                 let Some(revision) = watcher.progress() else { continue };
                 let header = front.header(revision);
                 let response = pb::WatchResponse { header, watch_id: id, ..Default::default() };
@@ -104,7 +112,7 @@ pub(crate) async fn start(
                 continue;
             }
         };
-        idle_until = Instant::now() + PROGRESS_INTERVAL;
+        idle_until = next_progress(&front, id);
         match batch {
             Ok(batch) if batch.events.is_empty() => {}
             Ok(batch) => {

@@ -24,6 +24,7 @@ pub enum Kind {
     SnapshotChunk = 13,
     SnapshotEnd = 14,
     Ping = 15,
+    HashKv = 16,
     /// The answer to the call of the same number.
     Answer = 128,
     /// Likewise, but the call failed.
@@ -49,6 +50,7 @@ impl Kind {
             SnapshotChunk,
             SnapshotEnd,
             Ping,
+            HashKv,
             Answer,
             Failure,
         ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -64,6 +65,8 @@ pub struct Peers {
     silence: Duration,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
     roster: Mutex<Roster>,
+    /// This member is one and has no vote.
+    learns: AtomicBool,
     /// Another member said that this one can never take part again.
     excluded: watch::Sender<Option<Refusal>>,
 }
@@ -83,6 +86,7 @@ impl Peers {
             silence,
             links: Mutex::default(),
             roster: Mutex::default(),
+            learns: AtomicBool::new(false),
             excluded: watch::Sender::new(None),
         }
     }
@@ -96,6 +100,10 @@ impl Peers {
             .map(|(id, info)| (*id, info.incarnation))
             .collect();
         drop(roster);
+        let me = self.me.member;
+        let votes = membership.voter_ids().any(|id| id == me);
+        let learns = !votes && membership.get_node(&me).is_some();
+        self.learns.store(learns, Ordering::Relaxed);
         for (id, info) in membership.nodes() {
             self.link(*id).set(&info.peer_urls, info.incarnation);
         }
@@ -105,6 +113,11 @@ impl Peers {
 
     pub fn roster(&self) -> Roster {
         self.roster.lock().clone()
+    }
+
+    /// Whether this member is a learner.
+    pub fn is_learner(&self) -> bool {
+        self.learns.load(Ordering::Relaxed)
     }
 
     pub fn is_removed(&self, id: u64) -> bool {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use openraft::ServerState;
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::state_machine::StateMachine;
 use super::types::TypeConfig;
@@ -13,6 +15,7 @@ use crate::peer::{Peers, Refusal};
 use crate::{Leadership, OpenError};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
+type ServerMetrics = openraft::metrics::RaftServerMetrics<TypeConfig>;
 
 /// What apply tells.
 pub struct Followed {
@@ -82,33 +85,84 @@ pub async fn follow_members(
     }
 }
 
-/// Tells who leads. This member counts as leader once it has applied an entry of its own term.
+/// Whether a quorum has answered the leader of late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contact {
+    /// At that time it is to be looked at again, if there are others who vote.
+    Until(Option<Instant>),
+    Lost,
+}
+
+/// What other members a leader has.
+struct Others {
+    /// There are none.
+    none: bool,
+    /// Some vote.
+    vote: bool,
+}
+
+fn look(metrics: &ServerMetrics, applied_term: &mut watch::Receiver<u64>) -> (Leadership, Others) {
+    let members = metrics.membership_config.membership();
+    let term = metrics.vote.leader_id.term;
+    let caught_up = *applied_term.borrow_and_update() == term;
+    let is_leader = metrics.state == ServerState::Leader;
+    let now = Leadership {
+        term,
+        leader: metrics.current_leader,
+        is_leader: is_leader && caught_up,
+    };
+    let others = Others {
+        none: members.nodes().count() == 1,
+        vote: is_leader && members.voter_ids().count() > 1,
+    };
+    (now, others)
+}
+
+/// As leader of others: whether a quorum answered within `limit`, which begins no earlier than `since`.
+fn contact(raft: &Raft, since: Instant, limit: Duration) -> Contact {
+    let metrics = raft.data_metrics();
+    let acked = metrics.borrow_watched().last_quorum_acked;
+    let heard = acked.map_or(since, |acked| since.max(Instant::now() - acked.elapsed()));
+    match heard + limit {
+        until if until > Instant::now() => Contact::Until(Some(until)),
+        _ => Contact::Lost,
+    }
+}
+
+/// Tells who leads. This member counts as leader once it has applied an entry of its own term. One that no quorum has
+/// answered for `limit` knows of no leader: another may lead by now.
 pub async fn follow_leadership(
     raft: &Raft,
     applied_term: &mut watch::Receiver<u64>,
     leadership: &watch::Sender<Leadership>,
     leads: &AtomicBool,
+    limit: Duration,
 ) {
     let mut metrics = raft.server_metrics();
+    let mut answers = raft.data_metrics();
     let mut ticks = true;
+    // In which term this member leads others, and since when.
+    let mut leading = (None, Instant::now());
     loop {
-        let (now, alone) = {
-            let metrics = metrics.borrow_watched();
-            let members = metrics.membership_config.membership();
-            let term = metrics.vote.leader_id.term;
-            let caught_up = *applied_term.borrow_and_update() == term;
-            let now = Leadership {
-                term,
-                leader: metrics.current_leader,
-                is_leader: metrics.state == ServerState::Leader && caught_up,
-            };
-            (now, now.is_leader && members.nodes().count() == 1)
-        };
+        let (mut now, others) = look(&metrics.borrow_watched(), applied_term);
+        let alone = now.is_leader && others.none;
         if ticks == alone {
             // Elections and heartbeats are all that Raft's clock is for: a leader without others needs neither, and so
             // rests when nothing is to be done.
             ticks = !alone;
             raft.runtime_config().tick(ticks);
+        }
+        let led = others.vote.then_some(now.term);
+        if leading.0 != led {
+            leading = (led, Instant::now());
+        }
+        let mut contact_is = Contact::Until(None);
+        if led.is_some() {
+            answers.borrow_and_update();
+            contact_is = contact(raft, leading.1, limit);
+            if contact_is == Contact::Lost {
+                now.leader = None;
+            }
         }
         leads.store(now.is_leader, Ordering::SeqCst);
         let before = *leadership.borrow();
@@ -119,9 +173,21 @@ pub async fn follow_leadership(
             let leader = now.leader.map(|leader| format!("{leader:x}"));
             tracing::info!(term = now.term, leader, "the leader changed");
         }
+        let look = match contact_is {
+            Contact::Until(at) => at,
+            Contact::Lost => None,
+        };
         tokio::select! {
             changed = metrics.changed() => if changed.is_err() { return },
             changed = applied_term.changed() => if changed.is_err() { return },
+            changed = answers.changed(), if contact_is == Contact::Lost => if changed.is_err() { return },
+            () = until(look), if look.is_some() => {}
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
     }
 }

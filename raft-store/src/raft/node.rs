@@ -236,7 +236,7 @@ async fn start(
             () = follow_members(&raft, &peers, followed.removed.clone()) => {}
             () = publish(&raft, &peers, &reconfigure, &config, leadership.clone(), published) => {}
             () = take_care(&raft, &reconfigure, config.heartbeat) => {}
-            () = follow_leadership(&raft, &mut followed.term, &sender, &leads) => {}
+            () = follow_leadership(&raft, &mut followed.term, &sender, &leads, config.quorum_silence()) => {}
         }
     };
     Ok((running, work))

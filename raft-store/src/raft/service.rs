@@ -12,17 +12,19 @@ use serde::{Deserialize, Serialize};
 
 use super::membership::Change;
 use super::reconfigure::Reconfigure;
-use super::state_machine::StateMachine;
+use super::state_machine::{Applied, StateMachine};
 use super::submit::{Verdict, submit_here};
 use super::transfer::Incoming;
 use super::types::{MemberInfo, TypeConfig};
 use crate::command::Origin;
+use crate::mvcc::hash;
 use crate::peer::{
     Answer, Kind, Peers, Service, decode_append, decode_proposal, encode_append_answer,
 };
 use crate::store::leader_leases::{LeaderLeases, encode_time_to_live};
 use crate::store::read_index::ReadIndex;
-use crate::{Error, limits};
+use crate::threads::spawn_blocking;
+use crate::{Error, HashKvResponse, limits};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -86,6 +88,11 @@ impl Service for PeerService {
             Kind::ChangeMembers => {
                 let change: Change = parse(&body)?;
                 json(&self.reconfigure.change(&self.raft, &change).await?)
+            }
+            Kind::HashKv => {
+                let revision = body.as_ref().try_into().map(i64::from_le_bytes);
+                let revision = revision.map_err(malformed)?;
+                json(&hash_kv(self.leases.view.load_full(), revision).await?)
             }
             Kind::Members => json(&self.introduce()),
             Kind::SnapshotBegin => self.incoming.begin(body).await,
@@ -162,6 +169,12 @@ impl Accepted {
             known.recent.retain(|sequence| *sequence != origin.sequence);
         }
     }
+}
+
+/// Hash of the keys and history that `view` shows at `revision` (0 = newest).
+pub async fn hash_kv(view: Arc<Applied>, revision: i64) -> Result<HashKvResponse, Error> {
+    let hash = spawn_blocking(move || hash::hash_kv(&view.snapshot, view.horizon, revision)).await;
+    Ok(hash.map_err(|_| Error::Stopped)??)
 }
 
 fn json(answer: &impl Serialize) -> Answer {

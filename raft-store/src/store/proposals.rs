@@ -250,6 +250,14 @@ impl Proposals {
         self.arrived.notify_one();
     }
 
+    /// Commands that wait or are under way.
+    pub fn pending(&self) -> usize {
+        let waiting = self.waiting.lock().commands.len();
+        let in_flight = self.in_flight.lock();
+        let callers = in_flight.batches.iter().map(|batch| batch.callers.len());
+        waiting + callers.sum::<usize>()
+    }
+
     fn remove(&self, sequence: u64) -> Option<InFlight> {
         let batches = &mut self.in_flight.lock().batches;
         let at = batches

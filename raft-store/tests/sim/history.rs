@@ -372,3 +372,126 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(value: &str, create: i64, modified: i64, version: i64) -> Option<Held> {
+        Some(Held {
+            value: value.to_owned(),
+            create,
+            modified,
+            version,
+        })
+    }
+
+    fn op(begun: u64, ended: u64, seen: Seen) -> Op {
+        Op {
+            client: begun,
+            begun,
+            ended,
+            seen,
+        }
+    }
+
+    fn wrote(revision: i64, put: &str) -> Seen {
+        Seen::Wrote {
+            revision,
+            puts: vec![("k".to_owned(), put.to_owned())],
+            deletes: Vec::new(),
+            expected: None,
+        }
+    }
+
+    fn read(revision: i64, found: Option<Held>) -> Seen {
+        Seen::Read {
+            revision,
+            key: "k".to_owned(),
+            found,
+            linearizable: true,
+        }
+    }
+
+    /// Two writes of one key, each shown to a watch.
+    fn history() -> History {
+        let mut history = History::default();
+        for (revision, text) in [(2, "a"), (3, "b")] {
+            let held = value(text, 2, revision, revision - 1);
+            history.log.insert(revision, vec![("k".to_owned(), held)]);
+            history.seen_at.insert(revision, 100);
+            let at = revision as u64 * 10;
+            history.ops.push(op(at, at + 5, wrote(revision, text)));
+        }
+        history.watches.push(Watched {
+            key: None,
+            next: 4,
+            shown: vec![(1, 3)],
+            events: history.log.clone(),
+            attached: true,
+        });
+        history
+    }
+
+    fn check(change: impl FnOnce(&mut History), expect: &str) {
+        let mut history = history();
+        change(&mut history);
+        history.check();
+        let found = history.violations.join("; ");
+        let right = match expect {
+            "" => found.is_empty(),
+            _ => found.contains(expect),
+        };
+        assert!(right, "{expect:?}: {found:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_found() {
+        let newest = || value("b", 2, 3, 2);
+        check(|_| {}, "");
+        check(
+            |history| history.ops.push(op(40, 41, read(3, newest()))),
+            "",
+        );
+        let old = value("a", 2, 2, 1);
+        check(
+            |history| history.ops.push(op(40, 41, read(2, old.clone()))),
+            "stale",
+        );
+        check(
+            |history| history.ops.push(op(24, 41, read(2, old.clone()))),
+            "",
+        );
+        check(
+            |history| history.ops.push(op(40, 41, read(3, None))),
+            "but the log says",
+        );
+        check(
+            |history| history.ops.push(op(40, 41, wrote(4, "c"))),
+            "acknowledged and lost",
+        );
+        check(
+            |history| history.ops.push(op(40, 41, wrote(3, "c"))),
+            "but the log has",
+        );
+        let refused = Seen::Refused {
+            values: vec!["b".to_owned()],
+        };
+        check(
+            |history| history.ops.push(op(1, 2, refused)),
+            "refused and done",
+        );
+        let twice = |history: &mut History| {
+            let again = vec![("k".to_owned(), value("b", 2, 4, 3))];
+            history.log.insert(4, again);
+        };
+        check(twice, "put twice");
+        let hole = |history: &mut History| drop(history.watches[0].events.remove(&2));
+        check(hole, "shown was []");
+        let lost = |history: &mut History| {
+            history.log.remove(&2);
+            history.watches[0].events.remove(&2);
+        };
+        check(lost, "acknowledged and lost");
+    }
+}
