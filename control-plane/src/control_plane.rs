@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_client::{Backend, Client, User};
 use api_machinery::Status;
@@ -19,6 +20,9 @@ use crate::config::ControlPlaneConfig;
 use crate::endpoints::LivingMasters;
 use crate::leader::{self, Leadership};
 use crate::{api_services, cluster_dns, cluster_settings, own_node};
+
+/// The wait before the first objects are tried again.
+const FIRST_OBJECTS_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a control plane did not start.
 #[derive(Debug, thiserror::Error)]
@@ -98,9 +102,14 @@ impl ControlPlane {
             SocketAddr::new(config.advertise_address, listen.port())
         );
         let admin = Client::new(api.backend(), superuser());
-        first_objects(&admin, &api, &pki, &url, &config)
-            .await
-            .map_err(|status| ControlPlaneError::FirstObjects(status.to_string()))?;
+        while let Err(status) = first_objects(&admin, &api, &pki, &url, &config).await {
+            if status.code < 500 {
+                return Err(ControlPlaneError::FirstObjects(status.to_string()));
+            }
+            // The masters may have lost their majority since this one came up: they find it again, or are told to stop.
+            tracing::warn!(%status, "the cluster's first objects cannot be made yet; trying again");
+            tokio::time::sleep(FIRST_OBJECTS_RETRY).await;
+        }
         let kubeconfig = config.directory.join("admin.kubeconfig");
         for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
             .into_iter()
