@@ -68,6 +68,20 @@ impl Background {
         }
     }
 
+    /// What it has said until now.
+    pub fn so_far(&mut self) -> &[String] {
+        self.said.extend(self.lines.try_iter());
+        &self.said
+    }
+
+    /// Asks it to end, as a terminal's Ctrl-C, and waits until it has.
+    pub fn interrupt(&mut self) -> Result<()> {
+        let id = self.child.id().to_string();
+        Command::new("kill").args(["-INT", &id]).status()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Waits until it ends by itself; everything it said.
     pub fn ends(mut self, limit: Duration) -> Result<Vec<String>> {
         let deadline = Instant::now() + limit;

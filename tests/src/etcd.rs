@@ -72,11 +72,15 @@ pub struct Etcdctl {
 impl Etcdctl {
     /// Debian's 3.4 and the installed 3.5, both with the URL that people type as endpoint.
     pub fn all(store: &StoreProcess) -> Result<Vec<Self>> {
-        let endpoint = format!("http://127.0.0.1:{}", store.port());
+        Self::at_each(&format!("http://127.0.0.1:{}", store.port()))
+    }
+
+    /// The same for any endpoints.
+    pub fn at_each(endpoints: &str) -> Result<Vec<Self>> {
         let programs = [PathBuf::from("etcdctl"), etcd_3_5("etcdctl")?];
         let ctl = |program| Self {
             program,
-            endpoint: endpoint.clone(),
+            endpoint: endpoints.to_owned(),
         };
         Ok(programs.map(ctl).into())
     }
@@ -138,6 +142,8 @@ pub struct StoreProcess {
     program: Program,
     flags: Vec<String>,
     port: u16,
+    /// The other members of its cluster.
+    others: Vec<Process>,
 }
 
 impl StoreProcess {
@@ -157,9 +163,80 @@ impl StoreProcess {
             flags,
             port,
             process,
+            others: Vec::new(),
         };
         store.wait_ready()?;
         Ok(store)
+    }
+
+    /// Starts it as one of three members, and lets another lead.
+    pub fn start_follower(program: Program, flags: &[&str]) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("xebec-store-").tempdir()?;
+        let names = ["default", "second", "third"];
+        let mut members = Vec::new();
+        for name in names {
+            members.push((
+                name,
+                free_port()?,
+                format!("http://127.0.0.1:{}", free_port()?),
+            ));
+        }
+        let listed = members
+            .iter()
+            .map(|(name, _, peer)| format!("{name}={peer}"));
+        let initial = format!("--initial-cluster={}", listed.collect::<Vec<_>>().join(","));
+        let (mut processes, mut own) = (Vec::new(), Vec::new());
+        for (name, port, peer) in &members {
+            let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+            flags.push(format!("--name={name}"));
+            flags.push(format!("--listen-peer-urls={peer}"));
+            flags.push(format!("--initial-advertise-peer-urls={peer}"));
+            flags.push(initial.clone());
+            let folder = match processes.is_empty() {
+                true => directory.path().to_owned(),
+                false => directory.path().join(name),
+            };
+            std::fs::create_dir_all(&folder)?;
+            processes.push(spawn(program, &folder, *port, &flags)?);
+            if own.is_empty() {
+                own = flags;
+            }
+        }
+        let others = processes.split_off(1);
+        let store = Self {
+            directory,
+            program,
+            flags: own,
+            port: members[0].1,
+            process: processes.pop(),
+            others,
+        };
+        store.wait_ready()?;
+        store.let_another_lead()?;
+        Ok(store)
+    }
+
+    fn let_another_lead(&self) -> Result<()> {
+        let ctl = Etcdctl::all(self)?.swap_remove(0);
+        eventually("another member leads", START_LIMIT, || {
+            let status = ctl.ok("endpoint status")?;
+            if status.split(", ").nth(4) == Some("true") {
+                let listed = ctl.ok("member list")?;
+                let other = listed.lines().find(|line| line.contains("second"));
+                let id = other.and_then(|line| line.split(',').next());
+                ctl.ok(&format!("move-leader {}", id.context("it is listed")?))?;
+            }
+            // Served by the leader's word.
+            ctl.ok("get nothing")?;
+            let status = ctl.ok("endpoint status")?;
+            anyhow::ensure!(status.split(", ").nth(4) == Some("false"), "{status}");
+            Ok(())
+        })
+    }
+
+    /// How many other members it has.
+    pub fn others(&self) -> usize {
+        self.others.len()
     }
 
     pub fn port(&self) -> u16 {

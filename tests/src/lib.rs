@@ -9,6 +9,7 @@ mod etcd;
 mod hosts;
 mod kubectl;
 mod process;
+mod store_cluster;
 mod wait;
 
 pub use background::Background;
@@ -20,4 +21,5 @@ pub use etcd::{Etcdctl, Program, StoreProcess, etcd_3_5};
 pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};
 pub use process::Process;
+pub use store_cluster::{StoreCluster, StoreMember};
 pub use wait::{eventually, eventually_async};
