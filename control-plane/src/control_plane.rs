@@ -102,14 +102,7 @@ impl ControlPlane {
             SocketAddr::new(config.advertise_address, listen.port())
         );
         let admin = Client::new(api.backend(), superuser());
-        while let Err(status) = first_objects(&admin, &api, &pki, &url, &config).await {
-            if status.code < 500 {
-                return Err(ControlPlaneError::FirstObjects(status.to_string()));
-            }
-            // The masters may have lost their majority since this one came up: they find it again, or are told to stop.
-            tracing::warn!(%status, "the cluster's first objects cannot be made yet; trying again");
-            tokio::time::sleep(FIRST_OBJECTS_RETRY).await;
-        }
+        first_objects(&admin, &api, &pki, &url, &config).await?;
         let kubeconfig = config.directory.join("admin.kubeconfig");
         for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
             .into_iter()
@@ -205,6 +198,24 @@ impl ControlPlane {
 
 /// What must be there before the first client comes.
 async fn first_objects(
+    admin: &Client,
+    api: &ApiServer,
+    pki: &Pki,
+    url: &str,
+    config: &ControlPlaneConfig,
+) -> Result<(), ControlPlaneError> {
+    while let Err(status) = try_first_objects(admin, api, pki, url, config).await {
+        if status.code < 500 {
+            return Err(ControlPlaneError::FirstObjects(status.to_string()));
+        }
+        // The masters may have lost their majority since this one came up: they find it again, or are told to stop.
+        tracing::warn!(%status, "the cluster's first objects cannot be made yet; trying again");
+        tokio::time::sleep(FIRST_OBJECTS_RETRY).await;
+    }
+    Ok(())
+}
+
+async fn try_first_objects(
     admin: &Client,
     api: &ApiServer,
     pki: &Pki,
