@@ -144,6 +144,12 @@ impl Engine {
         self.db.flush_cfs_opt(&handles, &options).map_err(failed)
     }
 
+    /// Ends the engine's own threads' work: a process that ends meanwhile would pull the ground from under them. Nothing can be
+    /// flushed after this.
+    pub fn rest(&self) {
+        self.db.cancel_all_background_work(true);
+    }
+
     /// Gives back the space of removed rows.
     pub fn compact(&self) {
         let mut options = CompactOptions::default();

@@ -345,7 +345,12 @@ impl Store {
         }
         let engine = self.inner.view.load().snapshot.engine().clone();
         // Spares the next start the replay.
-        match crate::threads::spawn_blocking(move || engine.flush()).await {
+        let flush = move || {
+            let flushed = engine.flush();
+            engine.rest();
+            flushed
+        };
+        match crate::threads::spawn_blocking(flush).await {
             Ok(Ok(())) => {}
             other => tracing::warn!(
                 ?other,

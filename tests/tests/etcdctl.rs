@@ -42,7 +42,8 @@ struct Running {
 
 impl Running {
     fn start(store: &StoreProcess, name: &str, mut command: Command, input: &str) -> Result<Self> {
-        let output = store.directory().join(name);
+        // Members have their folders there, under names of their own.
+        let output = store.directory().join(format!("{name}.out"));
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(std::fs::File::create(&output)?)

@@ -24,11 +24,7 @@ const FLAGS: &[&str] = &["--max-txn-ops=128", "--max-request-bytes=1572864"];
 const CASE_LIMIT: Duration = Duration::from_secs(40);
 
 /// Runs one case on every store and returns what differs from `xebec store`, per etcd.
-async fn compare(
-    case: &Case,
-    stores: &[StoreProcess],
-    programs: &[Program],
-) -> Result<Vec<(Program, String)>> {
+async fn compare(case: &Case, stores: &[StoreProcess]) -> Result<Vec<(Program, String)>> {
     let run = async |store: &StoreProcess| -> Result<Vec<String>> {
         let mut session = Session::open(store, case.name).await?;
         let ended = tokio::time::timeout(CASE_LIMIT, (case.run)(&mut session)).await;
@@ -45,7 +41,7 @@ async fn compare(
     let traces = futures::future::try_join_all(stores.iter().map(run)).await?;
     let (ours, theirs) = traces.split_first().expect("there are stores");
     ensure!(!ours.is_empty(), "{}: the case compares nothing", case.name);
-    let different = programs[1..].iter().zip(theirs);
+    let different = PROGRAMS[1..].iter().zip(theirs);
     Ok(different
         .filter(|(_, theirs)| *theirs != ours)
         .map(|(program, theirs)| (*program, session::first_difference(ours, theirs)))
@@ -67,7 +63,7 @@ async fn answers_are_those_of_etcd() -> Result<()> {
         println!("{}", case.name);
         // Some requests make an etcd panic, which then is a difference.
         stores.iter_mut().try_for_each(StoreProcess::revive)?;
-        let different = compare(case, &stores, &PROGRAMS).await?;
+        let different = compare(case, &stores).await?;
         for program in &PROGRAMS[1..] {
             let found = different.iter().find(|(found, _)| found == program);
             let listed = differences.take(case.name, program.name());
@@ -92,38 +88,5 @@ async fn answers_are_those_of_etcd() -> Result<()> {
     ensure!(count > 0, "no case is called {only:?}");
     ensure!(findings.is_empty(), "\n{}", findings.join("\n\n"));
     println!("{count} cases");
-    Ok(())
-}
-
-/// The same with three members each, asked through one that does not lead.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_followers_answers_are_those_of_etcd() -> Result<()> {
-    const PROGRAMS: [Program; 2] = [Program::Xebec, Program::Etcd35];
-    const ETCD: &str = "3.5 of three";
-    let only = std::env::var("XEBEC_COMPARE").unwrap_or_default();
-    let mut differences = Differences::read()?;
-    let mut findings = Vec::new();
-    let mut stores = Vec::new();
-    for program in PROGRAMS {
-        stores.push(StoreProcess::start_follower(program, FLAGS)?);
-    }
-    for case in cases::all().filter(|case| case.name.contains(&only)) {
-        println!("{}", case.name);
-        stores.iter_mut().try_for_each(StoreProcess::revive)?;
-        let different = compare(case, &stores, &PROGRAMS).await?;
-        let with_one = differences.take(case.name, Program::Etcd35.name());
-        let listed = differences.take(case.name, ETCD);
-        match different.first() {
-            Some((_, found)) if !listed && !with_one => {
-                findings.push(format!("{} differs from etcd {ETCD}:\n{found}", case.name));
-            }
-            None if listed => findings.push(format!(
-                "{} no longer differs from etcd {ETCD}: remove it from the list",
-                case.name
-            )),
-            _ => {}
-        }
-    }
-    ensure!(findings.is_empty(), "\n{}", findings.join("\n\n"));
     Ok(())
 }
