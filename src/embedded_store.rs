@@ -129,8 +129,8 @@ fn error(error: store::Error) -> StoreError {
         | Error::Timeout
         | Error::TimeoutApplied
         | Error::MemberRemoved
-        | Error::TooManyRequests
-        | Error::Stopped) => StoreError::Unavailable(error.to_string()),
+        | Error::TooManyRequests) => StoreError::Unavailable(error.to_string()),
+        Error::Stopped => StoreError::Closed,
         error => StoreError::Internal(error.to_string()),
     }
 }
@@ -158,9 +158,7 @@ impl StoreWatch for EmbeddedWatch {
                 requested: 0,
                 compacted: revision(compact_revision),
             }),
-            Err(store::WatchError::Closed) => {
-                Err(StoreError::Unavailable("the store was shut down".into()))
-            }
+            Err(store::WatchError::Closed) => Err(StoreError::Closed),
             Err(store::WatchError::Storage(why)) => Err(StoreError::Internal(why)),
         }
     }

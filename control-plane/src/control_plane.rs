@@ -13,7 +13,7 @@ use api_server::{
     ensure_security_objects,
 };
 use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::ControlPlaneConfig;
@@ -56,6 +56,7 @@ pub struct ControlPlane {
     listen: SocketAddr,
     kubeconfig: PathBuf,
     shutdown: CancellationToken,
+    _ends_with_it: DropGuard,
     tasks: TaskTracker,
 }
 
@@ -146,6 +147,7 @@ impl ControlPlane {
             api,
             listen,
             kubeconfig,
+            _ends_with_it: shutdown.clone().drop_guard(),
             shutdown,
             tasks,
         })

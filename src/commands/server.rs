@@ -13,6 +13,7 @@ use raft_store::Store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::cli::{ProxyMode, ServerArgs};
 use crate::embedded_store::{EmbeddedStore, fence_of_term};
@@ -40,22 +41,23 @@ pub async fn run(args: ServerArgs) -> Result<()> {
         () = signals.received() => return Ok(()),
     };
     let store = opened.store.clone();
+    let lifetime = Lifetime::default();
     let begun = tokio::select! {
-        begun = start(&args, &identified, &server, opened) => begun,
+        begun = start(&args, &identified, &server, opened, &lifetime) => begun.map(Some),
         why = store.ended() => Err(masters::removed(&server, &why)),
-        () = signals.received() => {
-            store.shutdown().await;
-            return Ok(());
-        }
+        () = signals.received() => Ok(None),
     };
     let Running {
         control_plane,
         mut agent,
         sign,
-        shutdown,
     } = match begun {
-        Ok(running) => running,
-        Err(error) => return Err(abandoned(&store, error).await),
+        Ok(Some(running)) => running,
+        not_begun => {
+            lifetime.end().await;
+            store.shutdown().await;
+            return not_begun.map(drop);
+        }
     };
     notify_ready();
     tracing::info!(kubeconfig = %control_plane.kubeconfig().display(), "xebec server is ready");
@@ -68,13 +70,14 @@ pub async fn run(args: ServerArgs) -> Result<()> {
     tracing::info!("stopping; a second signal stops at once");
     notify_stopping();
     let stop = async {
-        shutdown.cancel();
+        lifetime.shutdown.cancel();
         // Clients go to another master, and another one leads, while this one still lets requests end.
         let _ = sign.await;
         store.hand_over().await;
         if let Some(agent) = agent.filter(|agent| !agent.is_finished()) {
             let _ = agent.await;
         }
+        lifetime.end().await;
         control_plane.shutdown().await;
         store.shutdown().await;
     };
@@ -119,7 +122,22 @@ struct Running {
     agent: Option<AgentTask>,
     /// Takes this master's sign of life away when it stops.
     sign: JoinHandle<()>,
+}
+
+/// What must end before the store is closed, however far a start came: a thread that held it longer than the process
+/// would pull it down in the middle of the process's end.
+#[derive(Default)]
+struct Lifetime {
     shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Lifetime {
+    async fn end(&self) {
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 async fn start(
@@ -127,6 +145,7 @@ async fn start(
     identified: &Identified,
     server: &Path,
     opened: Opened,
+    lifetime: &Lifetime,
 ) -> Result<Running> {
     let Opened {
         store,
@@ -134,9 +153,8 @@ async fn start(
         tls,
         settings,
     } = opened;
-    let shutdown = CancellationToken::new();
     if args.store_client_port != 0 {
-        serve_store(args, identified, &store, tls, &shutdown).await?;
+        serve_store(args, identified, &store, tls, lifetime).await?;
     }
     masters::await_majority(&store).await;
     let living = masters::follow_signs(store.clone());
@@ -157,7 +175,7 @@ async fn start(
     let agent = async {
         settings.save(server)?;
         masters::keep_bundle(&store, server).await?;
-        start_agent(args, identified, &settings, &control_plane, &shutdown)
+        start_agent(args, identified, &settings, &control_plane, lifetime)
     };
     match agent.await {
         Ok(agent) => {
@@ -167,13 +185,12 @@ async fn start(
                 store.clone(),
                 identified.node_name.clone(),
                 SocketAddr::new(identified.advertise_address, port),
-                shutdown.clone(),
+                lifetime.shutdown.clone(),
             ));
             Ok(Running {
                 control_plane,
                 agent,
                 sign,
-                shutdown,
             })
         }
         Err(error) => {
@@ -189,7 +206,7 @@ async fn serve_store(
     identified: &Identified,
     store: &Store,
     tls: StoreTls,
-    shutdown: &CancellationToken,
+    lifetime: &Lifetime,
 ) -> Result<()> {
     let address = SocketAddr::new(identified.advertise_address, args.store_client_port);
     let listener = tokio::net::TcpListener::bind(address).await;
@@ -198,19 +215,13 @@ async fn serve_store(
             "cannot listen on {address} for clients of the store: another port with --store-client-port, 0 for none"
         )
     })?;
-    let front = Front::new(store.clone(), Options::default(), shutdown.clone());
-    tokio::spawn(async move {
+    let front = Front::new(store.clone(), Options::default(), lifetime.shutdown.clone());
+    lifetime.tasks.spawn(async move {
         if let Err(error) = front.serve(listener, Some(tls.server)).await {
             tracing::error!(%error, "clients of the store are served no more");
         }
     });
     Ok(())
-}
-
-/// Closes the store before a start that failed ends the process: its threads must not outlive it.
-async fn abandoned(store: &raft_store::Store, error: anyhow::Error) -> anyhow::Error {
-    store.shutdown().await;
-    error
 }
 
 fn identify(args: &ServerArgs) -> Result<Identified> {
@@ -297,7 +308,7 @@ fn start_agent(
     identified: &Identified,
     settings: &ClusterSettings,
     control_plane: &ControlPlane,
-    shutdown: &CancellationToken,
+    lifetime: &Lifetime,
 ) -> Result<Option<AgentTask>> {
     if args.disable_agent {
         return Ok(None);
@@ -326,7 +337,8 @@ fn start_agent(
     config.cluster_domain = settings.cluster_domain.clone();
     config.cluster_cidr = settings.cluster_cidr.clone();
     config.service_cidr = settings.service_cidr.clone();
-    Ok(Some(tokio::spawn(node::run(config, shutdown.clone()))))
+    let shutdown = lifetime.shutdown.clone();
+    Ok(Some(tokio::spawn(node::run(config, shutdown))))
 }
 
 fn agent_dir(args: &ServerArgs) -> PathBuf {

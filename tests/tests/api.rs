@@ -276,8 +276,9 @@ fn a_start_that_cannot_work_says_why_in_one_line() -> Result<()> {
             .output()?;
         ensure!(!output.status.success(), "it started");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let error = said.lines().rfind(|line| line.starts_with("error: "));
-        Ok(error.with_context(|| said.clone())?.to_owned())
+        let last = said.lines().last().unwrap_or_default().to_owned();
+        ensure!(last.starts_with("error: "), "{said}");
+        Ok(last)
     };
     let other = tempfile::tempdir()?;
     contains(&start(other.path(), cluster.port())?, "in use")?;

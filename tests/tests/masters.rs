@@ -92,14 +92,14 @@ fn xebec(arguments: &[&str]) -> Result<String> {
     run(Command::new(binary()?).args(arguments), "")?.ok()
 }
 
-/// What a server says that may not join: its last words.
+/// What a server says that may not join: its last line.
 fn refused(host: &Host, name: &str, data_dir: &Path, flags: &[&str]) -> Result<String> {
     let mut command = server(host, name, data_dir)?;
     let output = run(command.arg("--log-level=error").args(flags), "")?;
     ensure!(!output.success, "it joined with {flags:?}");
-    let errors = |line: &&str| line.starts_with("error: ");
-    let last = output.stderr.lines().rfind(errors);
-    Ok(last.with_context(|| output.stderr.clone())?.to_owned())
+    let last = output.stderr.lines().last().unwrap_or_default().to_owned();
+    ensure!(last.starts_with("error: "), "{}", output.stderr);
+    Ok(last)
 }
 
 fn join_flags(first: &Master) -> Result<Vec<String>> {

@@ -11,7 +11,7 @@ pub(crate) fn from_store(error: StoreError) -> Status {
         StoreError::Compacted { .. } => Status::list_expired(),
         StoreError::FutureRevision(revision) => Status::too_large_resource_version(revision, 0, 1),
         StoreError::TooLarge(_) => Status::request_entity_too_large(crate::body::BODY_BYTES_LIMIT),
-        StoreError::Unavailable(_) | StoreError::NoSpace => {
+        StoreError::Unavailable(_) | StoreError::NoSpace | StoreError::Closed => {
             Status::service_unavailable(error.to_string())
         }
         StoreError::Fenced => Status::conflict("", "leadership", "", error),

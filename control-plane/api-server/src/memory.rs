@@ -308,7 +308,7 @@ impl StoreWatch for MemoryWatch {
                 return Ok(batch);
             }
             if self.applied.changed().await.is_err() {
-                return Err(StoreError::Unavailable("the store is closed".into()));
+                return Err(StoreError::Closed);
             }
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_client::Backend;
-use api_machinery::KindTable;
+use api_machinery::{KindTable, Status};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::audit::{AuditError, Auditor};
@@ -21,12 +21,14 @@ use crate::flow::FlowControl;
 use crate::metrics::Metrics;
 use crate::plugin::ObjectReader;
 use crate::resource::Resources;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::ttl::EventLeases;
 use crate::{bootstrap, compaction, listener};
 
 /// How long running requests may go on after a shutdown was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a start waits before it asks a store again that did not answer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why an API server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +39,13 @@ pub enum StartError {
         source: std::io::Error,
     },
     #[error("the store cannot be read: {0}")]
-    Store(String),
+    Store(#[from] StoreError),
     #[error(transparent)]
     Encryption(#[from] EncryptionError),
     #[error(transparent)]
     Audit(#[from] AuditError),
     #[error("the first objects of the cluster cannot be made: {0}")]
-    Bootstrap(String),
+    Bootstrap(Status),
 }
 
 /// A running API server.
@@ -53,6 +55,8 @@ pub struct ApiServer {
     reader: Arc<CacheReader>,
     address: Option<SocketAddr>,
     stop: CancellationToken,
+    /// Nothing goes on without it, least of all after a start that broke off.
+    _ends_with_it: DropGuard,
     tasks: TaskTracker,
 }
 
@@ -63,15 +67,17 @@ impl ApiServer {
     /// When the address is taken, or the store does not answer.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let listener = bound(config.listen).await?;
-        let (store, encryption) = sealed(store, config.encryption_key.as_deref()).await?;
+        let root_key = config.encryption_key.as_deref();
+        let (store, encryption) = patiently(|| sealed(store.clone(), root_key)).await?;
         let stop = CancellationToken::new();
+        let ends_with_it = stop.clone().drop_guard();
         let tasks = TaskTracker::new();
         let table = Arc::new(KindTable::builtin());
         let caches = Arc::new(Caches::new(store.clone(), &table));
         let feed = caches.clone();
         let stopped = stop.clone();
         tasks.spawn(async move { feed.run(stopped).await });
-        synced(&caches).await?;
+        patiently(|| synced(&caches)).await?;
         let backend = Arc::new(CoreBackend::default());
         let reader = Arc::new(CacheReader::new(caches.clone(), table.clone()));
         let inside = Inside {
@@ -103,9 +109,7 @@ impl ApiServer {
             stop: stop.clone(),
         });
         backend.fill(core.clone());
-        bootstrap::run(&core)
-            .await
-            .map_err(|status| StartError::Bootstrap(status.message))?;
+        patiently(|| bootstrap(&core)).await?;
         tasks.spawn(compaction::run(core.store.clone(), stop.clone()));
         let address = listener.as_ref().and_then(|l| l.local_addr().ok());
         if let Some(listener) = listener {
@@ -124,6 +128,7 @@ impl ApiServer {
             reader,
             address,
             stop,
+            _ends_with_it: ends_with_it,
             tasks,
         })
     }
@@ -190,7 +195,39 @@ async fn synced(caches: &Caches) -> Result<(), StartError> {
             Err(FeedError::Behind { wanted, current }) => {
                 tracing::info!(wanted, current, "the caches are being filled");
             }
-            Err(FeedError::Store(error)) => return Err(StartError::Store(error.to_string())),
+            Err(FeedError::Store(error)) => return Err(error.into()),
+        }
+    }
+}
+
+async fn bootstrap(core: &Arc<Core>) -> Result<(), StartError> {
+    bootstrap::run(core).await.map_err(StartError::Bootstrap)
+}
+
+impl StartError {
+    /// Whether the store may answer later.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) | Self::Encryption(EncryptionError::Store(error)) => {
+                matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_))
+            }
+            Self::Bootstrap(status) => matches!(status.code, 503 | 504),
+            _ => false,
+        }
+    }
+}
+
+/// A step of the start, again as long as the store has no majority: it finds it again, or whoever starts this gives up.
+async fn patiently<T>(
+    mut step: impl AsyncFnMut() -> Result<T, StartError>,
+) -> Result<T, StartError> {
+    loop {
+        match step().await {
+            Err(error) if error.is_passing() => {
+                tracing::warn!(%error, "the store does not answer; trying again");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            answer => return answer,
         }
     }
 }

@@ -154,6 +154,9 @@ pub enum StoreError {
     Unknown(String),
     #[error("the store is out of space")]
     NoSpace,
+    /// For good: nothing that is asked of it will be answered any more.
+    #[error("the store was shut down")]
+    Closed,
     #[error("store error: {0}")]
     Internal(String),
 }

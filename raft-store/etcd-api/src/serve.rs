@@ -169,6 +169,8 @@ impl Thread {
             .build()?;
         let body = move || {
             runtime.block_on(serve_all(service, receiver));
+            // What is left in it holds the store, which nobody may hold once this has ended.
+            drop(runtime);
             // Whoever asked may have gone.
             let _ = done.send(());
         };

@@ -115,7 +115,7 @@ impl Caches {
         }
     }
 
-    /// Loads everything and keeps it current until `stop`.
+    /// Loads everything and keeps it current until `stop`, or until the store is closed.
     pub async fn run(&self, stop: CancellationToken) {
         let mut position = None;
         loop {
@@ -125,6 +125,7 @@ impl Caches {
             };
             match outcome {
                 Err(StoreError::Compacted { .. }) => position = None,
+                Err(StoreError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the watch on the store broke off and is started again")
                 }
