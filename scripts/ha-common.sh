@@ -29,6 +29,19 @@ start() {
     echo $! >"$HA_DIR/$number.pid"
 }
 
+# start_master NUMBER FLAGS...
+start_master() {
+    local number=$1
+    shift
+    start "$number" server --disable-agent --node-name "master-$number" --advertise-address "$NETWORK.$number" "$@"
+}
+
+start_agent() {
+    start "$1" agent --node-name "agent-$1" --node-ip "$NETWORK.$1" --server "https://$NETWORK.${MASTERS%% *}:6443"
+}
+
+runs() { kill -0 "$(cat "$HA_DIR/$1.pid")" 2>/dev/null; }
+
 node_is_ready() {
     kubectl --kubeconfig "$(kubeconfig "${MASTERS%% *}")" get node "$1" --no-headers 2>/dev/null | grep -q ' Ready '
 }
@@ -39,7 +52,7 @@ wait_for() {
     shift 3
     printf '==> Waiting for %s ' "$what"
     until "$@" >/dev/null 2>&1; do
-        if ! kill -0 "$(cat "$HA_DIR/$number.pid")" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
+        if ! runs "$number" || [ "$SECONDS" -ge "$deadline" ]; then
             printf '\n'
             tail -n 15 "$HA_DIR/$number.log" >&2
             return 1

@@ -2,6 +2,7 @@
 //!
 //! Knows flags, addresses and etcd's API; must not know what is tested with it.
 
+mod agents;
 mod api;
 mod masters;
 mod member;
@@ -47,6 +48,8 @@ pub struct Setting {
     pub level: Level,
     pub program: PathBuf,
     pub members: usize,
+    /// Nodes beside them that run real containers; masters need root for that.
+    pub agents: usize,
     pub folder: PathBuf,
     /// No namespaces even if they can be had.
     pub loopback: bool,
@@ -61,6 +64,7 @@ pub struct Setting {
 pub struct Cluster {
     /// They end before their network goes.
     pub members: Vec<Member>,
+    pub agents: Vec<Member>,
     pub network: Network,
     setting: Setting,
     /// Members that were added again.
@@ -75,7 +79,12 @@ impl Cluster {
         if setting.folder.exists() {
             std::fs::remove_dir_all(&setting.folder)?;
         }
-        let network = Network::new(setting.members, setting.loopback)?;
+        // One more than there are servers: where clients of Services are.
+        let hosts = match setting.agents {
+            0 => setting.members,
+            agents => setting.members + agents + 1,
+        };
+        let network = Network::new(hosts, setting.loopback)?;
         let mut members = Vec::new();
         for number in 0..setting.members {
             let folder = std::path::absolute(setting.folder.join(format!("m{number}")))?;
@@ -99,6 +108,7 @@ impl Cluster {
         }
         let mut cluster = Self {
             members,
+            agents: Vec::new(),
             network,
             setting: setting.clone(),
             additions: 0,
@@ -108,6 +118,7 @@ impl Cluster {
             Level::Store => cluster.found_stores().await?,
             Level::Cluster => cluster.found_masters().await?,
         }
+        cluster.found_agents().await?;
         Ok(cluster)
     }
 
@@ -189,6 +200,7 @@ impl Cluster {
 
 impl std::ops::Drop for Cluster {
     fn drop(&mut self) {
+        self.remove_agents();
         if self.setting.disk_bytes.is_none() {
             return;
         }

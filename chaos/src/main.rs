@@ -12,6 +12,7 @@ mod observe;
 mod planted;
 mod random;
 mod report;
+mod rollout;
 mod run;
 mod slow_disk;
 
@@ -36,6 +37,8 @@ enum Command {
     Planted(planted::PlantedArgs),
     /// Kill the leading one of three masters again and again, and measure how long writes and pods wait.
     Failover(failover::FailoverArgs),
+    /// Kill the leading master in the middle of a rolling update on real nodes, under requests that must all be answered.
+    Rollout(rollout::RolloutArgs),
     /// Slow every member's fsync down under load; fails if the store does not bear it.
     SlowDisk(slow_disk::SlowDiskArgs),
 }
@@ -51,6 +54,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Failover(args) => {
             tokio::task::spawn_blocking(move || failover::run(&args)).await?
         }
+        Command::Rollout(args) => tokio::task::spawn_blocking(move || rollout::run(&args)).await?,
         Command::SlowDisk(args) => tokio::task::spawn_blocking(|| slow_disk::run(args)).await?,
     }
 }

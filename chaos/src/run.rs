@@ -272,6 +272,7 @@ pub async fn perform(args: &RunArgs, seed: u64) -> Result<Run> {
         level: args.level,
         program: args.program()?,
         members: args.members,
+        agents: 0,
         folder: args.data_dir.clone(),
         loopback: args.loopback,
         shim: kinds.contains(&Kind::SlowFsync).then_some(shim),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::{Api, Cluster, START_LIMIT};
 use crate::bench::Kubeconfig;
 
-const API_PORT: u16 = 6443;
+pub(super) const API_PORT: u16 = 6443;
 /// What tells that a master serves, the store behind it included.
 const READY: &str = "/readyz";
 const READY_LIMIT: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ impl Cluster {
         self.await_answer(0, START_LIMIT).await?;
         ensure!(file.is_file(), "{} is not there", file.display());
         for number in 1..self.members.len() {
-            let token = self.token(0).await?;
+            let token = self.token(0, "server").await?;
             self.set_master_arguments(number, Some((0, token)));
             self.start_member(number)?;
             self.await_answer(number, START_LIMIT).await?;
@@ -63,9 +63,10 @@ impl Cluster {
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
-    async fn token(&self, number: usize) -> Result<String> {
+    /// A token to join with, made by that master.
+    pub(super) async fn token(&self, number: usize, role: &str) -> Result<String> {
         let said = self
-            .xebec(number, &["token", "create", "--role=server"])
+            .xebec(number, &["token", "create", "--role", role])
             .await?;
         Ok(said.lines().last().context("a token")?.to_owned())
     }
@@ -97,7 +98,7 @@ impl Cluster {
         let name = self.members[number].name.clone();
         self.xebec(another, &["member", "remove", &name]).await?;
         self.wipe(number).await?;
-        let token = self.token(another).await?;
+        let token = self.token(another, "server").await?;
         self.set_master_arguments(number, Some((another, token)));
         self.start_member(number)
     }

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -94,6 +94,12 @@ impl Network {
         let [a, b, c] = self.prefix;
         let last = FIRST_HOST + u8::try_from(host).expect("a handful of hosts");
         Ipv4Addr::new(a, b, c, last)
+    }
+
+    /// The file that a thread enters this host by; none on loopback.
+    pub fn namespace(&self, host: usize) -> Option<PathBuf> {
+        let bridge = self.bridge.as_ref()?;
+        Some(PathBuf::from(format!("/run/netns/{bridge}h{host}")))
     }
 
     /// A command that runs on this host. Its file system is the machine's.
