@@ -40,7 +40,8 @@ start_agent() {
     start "$1" agent --node-name "agent-$1" --node-ip "$NETWORK.$1" --server "https://$NETWORK.${MASTERS%% *}:6443"
 }
 
-runs() { kill -0 "$(cat "$HA_DIR/$1.pid")" 2>/dev/null; }
+# One that has ended but whose parent has not noticed does not run.
+runs() { [ -e "/proc/$(cat "$HA_DIR/$1.pid")/exe" ]; }
 
 node_is_ready() {
     kubectl --kubeconfig "$(kubeconfig "${MASTERS%% *}")" get node "$1" --no-headers 2>/dev/null | grep -q ' Ready '

@@ -4,16 +4,19 @@ set -euo pipefail
 . "$(dirname "$0")/ha-common.sh"
 
 require_root
-for number in $AGENTS $MASTERS; do
+for number in $AGENTS; do
     [ -f "$HA_DIR/$number.pid" ] || continue
     pid=$(cat "$HA_DIR/$number.pid")
     kill -TERM "$pid" 2>/dev/null || continue
     deadline=$((SECONDS + 40))
-    while kill -0 "$pid" 2>/dev/null; do
-        # The last masters have no majority left to hand anything over to.
+    while runs "$number"; do
         [ "$SECONDS" -lt "$deadline" ] || { kill -KILL "$pid"; break; }
         sleep 0.2
     done
+done
+# What masters hold is removed below: nothing has to be handed over.
+for number in $MASTERS; do
+    [ -f "$HA_DIR/$number.pid" ] && kill -KILL "$(cat "$HA_DIR/$number.pid")" 2>/dev/null || true
 done
 for number in $AGENTS; do
     [ -e "/run/netns/$BRIDGE-$number" ] || continue

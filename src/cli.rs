@@ -1,6 +1,7 @@
 //! Every command and flag, with the help that teaches them.
 
 pub mod audit;
+pub mod node_loss;
 pub mod peers;
 pub mod secrets_encrypt;
 pub mod snapshot;
@@ -115,6 +116,8 @@ pub struct ServerArgs {
     pub disable_agent: bool,
     #[command(flatten)]
     pub audit: audit::AuditArgs,
+    #[command(flatten)]
+    pub node_loss: node_loss::NodeLossArgs,
     #[command(flatten)]
     pub agent: NodeArgs,
     #[command(flatten)]

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use api_server::AuditConfig;
+use api_server::{AuditConfig, DefaultTolerations};
 
 /// Settings of a control plane.
 #[derive(Clone, Debug)]
@@ -30,6 +31,10 @@ pub struct ControlPlaneConfig {
     pub audit: Option<AuditConfig>,
     /// A second place for the admin kubeconfig.
     pub write_kubeconfig: Option<PathBuf>,
+    /// How long a node may be silent before it counts as unreachable.
+    pub node_monitor_grace_period: Duration,
+    /// How long pods stay on a node that is lost.
+    pub default_tolerations: DefaultTolerations,
     /// `gitVersion` of `/version`.
     pub version: String,
 }

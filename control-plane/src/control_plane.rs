@@ -115,6 +115,7 @@ impl ControlPlane {
             cluster_cidrs: vec![cluster_cidr],
             root_ca_pem: pki.ca_pem().to_owned(),
             signing_authority: Some(signing_authority(&pki, &tls)?),
+            node_monitor_grace_period: config.node_monitor_grace_period,
             ..Options::default()
         };
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -243,6 +244,7 @@ async fn start_api(
             cluster_domain: config.cluster_domain.clone(),
             server_url: format!("https://{advertise_address}"),
             anonymous: true,
+            default_tolerations: config.default_tolerations,
         },
     )?;
     let api_config = Config {

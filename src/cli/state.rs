@@ -91,7 +91,7 @@ pub fn duration(flag: &str, text: &str) -> anyhow::Result<Duration> {
 }
 
 /// A time as Go writes it: `1h30m`, `300ms`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {

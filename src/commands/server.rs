@@ -296,6 +296,8 @@ fn control_plane_config(
         tls_sans: args.tls_san.clone(),
         audit: args.audit.config(&args.data_dir.join("server")),
         write_kubeconfig: args.write_kubeconfig.clone(),
+        node_monitor_grace_period: args.node_loss.node_monitor_grace_period,
+        default_tolerations: args.node_loss.default_tolerations(),
         version: format!("v1.36.0+xebec.{}", env!("CARGO_PKG_VERSION")),
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::hosts::Host;
 use crate::kubectl::{Kubectl, kubectls};
 use crate::process::{Process, tail};
 use crate::wait::eventually;
@@ -179,10 +180,20 @@ impl Drop for Cluster {
 
 /// Removes what an agent left behind: containers, mounts, networks.
 pub fn clean_data(data_dir: &Path) {
-    let clean = Command::new(repository().join("scripts/clean-data.sh"))
-        .env("DATA_DIR", data_dir)
-        .output();
-    match clean {
+    clean(Command::new(cleaner()), data_dir);
+}
+
+/// The same for an agent on a host of its own: the rules of others stay.
+pub(crate) fn clean_data_in(host: &Host, data_dir: &Path) {
+    clean(host.command(cleaner()), data_dir);
+}
+
+fn cleaner() -> PathBuf {
+    repository().join("scripts/clean-data.sh")
+}
+
+fn clean(mut command: Command, data_dir: &Path) {
+    match command.env("DATA_DIR", data_dir).output() {
         Ok(output) if output.status.success() => {}
         Ok(output) => eprintln!("cleaning: {}", String::from_utf8_lossy(&output.stderr)),
         Err(error) => eprintln!("cleaning: {error}"),

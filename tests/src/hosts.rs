@@ -20,6 +20,8 @@ pub struct Network {
 /// A host on a [`Network`]. Removed when dropped; what still runs in it keeps its namespace until it ends.
 pub struct Host {
     name: String,
+    /// Its end of the cable outside.
+    plug: String,
     pub address: Ipv4Addr,
 }
 
@@ -58,6 +60,7 @@ impl Network {
         let (outside, inside) = (format!("{}{last}", self.name), "eth0");
         let host = Host {
             name: name.clone(),
+            plug: outside.clone(),
             address: self.address(last),
         };
         ip(&format!("netns add {name}"))?;
@@ -87,6 +90,12 @@ impl Drop for Network {
 }
 
 impl Host {
+    /// Cuts the host off from all others, or ends that.
+    pub fn set_plugged(&self, plugged: bool) -> Result<()> {
+        let state = if plugged { "up" } else { "down" };
+        ip(&format!("link set {} {state}", self.plug))
+    }
+
     /// A command that runs on this host. Its file system is the machine's.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         // Not `ip netns exec`: that hides /sys, which containers need.

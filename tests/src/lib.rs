@@ -8,9 +8,11 @@ mod command;
 mod etcd;
 mod hosts;
 mod kubectl;
+mod machine;
 mod process;
 mod store_cluster;
 mod wait;
+mod web;
 
 pub use background::Background;
 pub use cluster::{
@@ -20,6 +22,8 @@ pub use command::{Output, contains, run};
 pub use etcd::{Etcdctl, Program, StoreProcess, etcd_3_5};
 pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};
+pub use machine::{Machine, ready_nodes, token};
 pub use process::Process;
 pub use store_cluster::{StoreCluster, StoreMember};
 pub use wait::{eventually, eventually_async};
+pub use web::{WEB, across_nodes};

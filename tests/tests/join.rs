@@ -1,112 +1,16 @@
 //! Workers that join with a token: a master and nodes on hosts of their own, as network namespaces. Needs root.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tests::{
-    Host, Kubectl, Network, Process, binary, clean_data, contains, eventually, kubectls,
-    provide_images, run,
+    Host, Kubectl, Machine, Network, WEB, across_nodes, binary, contains, eventually, ready_nodes,
+    run, token,
 };
 
 /// What a busy machine may take for one step.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A web server on every node, and a Service in front.
-const WEB: &str = r#"
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: web}
-spec:
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: web
-        image: xebec-example:1
-        command: [sh, -c, 'mkdir -p /tmp/www; echo "on $NODE" > /tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www']
-        env: [{name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
-        readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080}]
-"#;
-
-/// A host with a process of ours and its data. Containers are cleared away when it is dropped.
-struct Machine {
-    process: Option<Process>,
-    arguments: Vec<String>,
-    directory: tempfile::TempDir,
-    host: Host,
-}
-
-impl Machine {
-    fn start(host: Host, role: &str, name: &str, flags: &[String]) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("xebec-test-").tempdir()?;
-        provide_images(directory.path())?;
-        let mut arguments = vec![
-            role.to_owned(),
-            format!("--data-dir={}", directory.path().display()),
-            format!("--node-name={name}"),
-            format!("--node-ip={}", host.address),
-        ];
-        arguments.extend(flags.iter().cloned());
-        let mut machine = Self {
-            process: None,
-            arguments,
-            directory,
-            host,
-        };
-        machine.spawn()?;
-        Ok(machine)
-    }
-
-    fn spawn(&mut self) -> Result<()> {
-        let log = self.directory.path().join("log");
-        let mut command = self.host.command(binary()?);
-        self.process = Some(Process::start(command.args(&self.arguments), &log)?);
-        Ok(())
-    }
-
-    fn process(&mut self) -> Result<&mut Process> {
-        self.process.as_mut().context("not running")
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.directory.path().join("server/admin.kubeconfig")
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if let Some(process) = self.process.take() {
-            if std::thread::panicking() {
-                eprintln!("--- log ---\n{}", process.tail());
-            }
-            if let Err(error) = process.stop() {
-                eprintln!("stopping: {error:#}");
-            }
-        }
-        clean_data(self.directory.path());
-    }
-}
-
-/// `xebec token …` against the cluster.
-fn token(kubeconfig: &Path, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(binary()?);
-    command
-        .arg("token")
-        .args(arguments)
-        .arg(format!("--kubeconfig={}", kubeconfig.display()));
-    run(&mut command, "")?.ok()
-}
 
 /// What an agent says that cannot join: its last line.
 fn refused(host: &Host, server: &str, token: &str) -> Result<String> {
@@ -128,15 +32,6 @@ fn refused(host: &Host, server: &str, token: &str) -> Result<String> {
     Ok(last)
 }
 
-fn ready_nodes(kubectl: &Kubectl, wanted: usize) -> Result<()> {
-    eventually("the nodes are Ready", PATIENCE, || {
-        let nodes = kubectl.run("get nodes --no-headers")?;
-        let ready = nodes.lines().filter(|line| line.contains(" Ready "));
-        ensure!(ready.count() == wanted, "{nodes}");
-        Ok(())
-    })
-}
-
 #[test]
 fn workers_join_with_a_token() -> Result<()> {
     let network = Network::new()?;
@@ -145,15 +40,7 @@ fn workers_join_with_a_token() -> Result<()> {
     let advertise = format!("--advertise-address={}", first.address);
     let mut master = Machine::start(first, "server", "master-1", &[advertise])?;
     let kubeconfig = master.kubeconfig();
-    eventually("the admin kubeconfig is written", PATIENCE, || {
-        if let Some(status) = master.process()?.ended()? {
-            anyhow::bail!("xebec ended with {status}: {}", master.process()?.tail());
-        }
-        ensure!(kubeconfig.is_file());
-        Ok(())
-    })?;
-    let program = kubectls().into_iter().next_back().context("no kubectl")?;
-    let kubectl = Kubectl::new(program, &kubeconfig);
+    let kubectl = master.kubectl()?;
     ready_nodes(&kubectl, 1)?;
 
     let secret = token(&kubeconfig, &["create", "--description=for the test"])?;
@@ -162,31 +49,10 @@ fn workers_join_with_a_token() -> Result<()> {
     let mut worker = Machine::start(network.host(11)?, "agent", "worker-1", &join)?;
     ready_nodes(&kubectl, 2)?;
     contains(&kubectl.run("get nodes")?, "worker-1   Ready    <none>")?;
-    across_nodes(&kubectl)?;
+    kubectl.run_with("apply -f -", WEB)?;
+    across_nodes(&kubectl, &["master-1", "worker-1"])?;
     comes_back(&kubectl, &mut worker, &server)?;
     strangers(&kubeconfig, &network.host(12)?, &server, secret)
-}
-
-/// Pods of both nodes reach each other and the Service; logs and exec reach the worker.
-fn across_nodes(kubectl: &Kubectl) -> Result<()> {
-    kubectl.run_with("apply -f -", WEB)?;
-    kubectl.run("rollout status daemonset/web --timeout=90s")?;
-    let list = kubectl
-        .run("get pods -l app=web -o jsonpath={range.items[*]}{.metadata.name}{\"\\n\"}{end}")?;
-    let pods: Vec<&str> = list.lines().collect();
-    ensure!(pods.len() == 2, "{list}");
-    for pod in pods {
-        eventually("both nodes answer", PATIENCE, || {
-            let mut answers = String::new();
-            for _ in 0..10 {
-                answers += &kubectl.run(&format!("exec {pod} -- wget -q -O - http://web"))?;
-            }
-            contains(&answers, "on master-1")?;
-            contains(&answers, "on worker-1")
-        })?;
-        kubectl.run(&format!("logs {pod}"))?;
-    }
-    Ok(())
 }
 
 /// A worker that was killed goes on without a token and without touching its containers; its certificates are the cluster's.
@@ -201,7 +67,7 @@ fn comes_back(kubectl: &Kubectl, worker: &mut Machine, server: &str) -> Result<(
     let containers =
         "get pods -l app=web -o jsonpath={.items[*].status.containerStatuses[0].containerID}";
     let before = kubectl.run(containers)?;
-    worker.process.take().context("running")?.kill()?;
+    worker.kill()?;
     worker.arguments.retain(|flag| !flag.starts_with("--token"));
     ensure!(worker.arguments.contains(&format!("--server={server}")));
     worker.spawn()?;

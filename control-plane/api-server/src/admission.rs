@@ -31,6 +31,7 @@ use crate::authz::Authorization;
 use crate::plugin::{Admission, Attributes, ObjectReader};
 use crate::rbac::RbacEscalation;
 
+pub use default_tolerations::DefaultTolerations;
 pub use resource_quota::keep_quotas;
 
 /// What plugins are made from.
@@ -40,6 +41,7 @@ pub struct AdmissionContext {
     pub authorization: Authorization,
     /// Writes the status of quotas; a superuser's.
     pub client: Client,
+    pub default_tolerations: DefaultTolerations,
 }
 
 type Row = fn(&AdmissionContext) -> Arc<dyn Admission>;
@@ -74,7 +76,10 @@ const PLUGINS: [Row; 21] = [
             reader: c.reader.clone(),
         })
     },
-    |_| Arc::new(default_tolerations::DefaultTolerationSeconds),
+    |c| {
+        let defaults = c.default_tolerations;
+        Arc::new(default_tolerations::DefaultTolerationSeconds(defaults))
+    },
     |c| {
         Arc::new(default_storage_class::DefaultStorageClass {
             reader: c.reader.clone(),

@@ -60,7 +60,7 @@ mod virtuals;
 mod write;
 mod yaml;
 
-pub use admission::keep_quotas;
+pub use admission::{DefaultTolerations, keep_quotas};
 pub use audit::{AuditConfig, AuditError};
 pub use config::{Config, Inside, Security, Settings};
 pub use encryption::{ENCRYPTION_KEY_FILE, EncryptionError};

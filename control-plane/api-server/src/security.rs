@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use api_client::{Client, User};
 
-use crate::admission::{AdmissionContext, admission_plugins};
+use crate::admission::{AdmissionContext, DefaultTolerations, admission_plugins};
 use crate::authn::Authentication;
 use crate::authz::Authorization;
 use crate::config::{Inside, Security};
@@ -27,6 +27,7 @@ pub struct SecurityConfig {
     pub server_url: String,
     /// Whether requests without credentials reach authorization (which lets them see health, version and cluster-info).
     pub anonymous: bool,
+    pub default_tolerations: DefaultTolerations,
 }
 
 /// Why security cannot be built.
@@ -84,6 +85,7 @@ impl SecurityParts {
 
     /// Builds security on top of the caches.
     pub fn build(self, inside: Inside) -> Security {
+        let default_tolerations = self.config.default_tolerations;
         let reader = inside.reader;
         let client = Client::new(inside.backend, itself());
         let tokens = ServiceAccountTokens::new(self.token_config(), self.key, reader.clone());
@@ -98,6 +100,7 @@ impl SecurityParts {
             reader,
             authorization: authorization.clone(),
             client,
+            default_tolerations,
         };
         let requests = TokenRequests::new(tokens, &context);
         let mut virtual_resources: Vec<Arc<dyn VirtualResource>> = vec![Arc::new(requests)];

@@ -1,5 +1,5 @@
-//! DefaultTolerationSeconds: a pod stays for five minutes on a node that is not ready or cannot be reached, unless it
-//! says otherwise.
+//! DefaultTolerationSeconds: a pod stays for a while (five minutes, by default) on a node that is not ready or cannot be
+//! reached, unless it says otherwise.
 
 use api_machinery::{ObjectExt, Status};
 use async_trait::async_trait;
@@ -8,13 +8,23 @@ use serde_json::{Value, json};
 use super::push;
 use crate::plugin::{Admission, Attributes, Operation};
 
-const TAINTS: [&str; 2] = [
-    "node.kubernetes.io/not-ready",
-    "node.kubernetes.io/unreachable",
-];
-const SECONDS: i64 = 300;
+/// How long pods that do not say it themselves stay on a lost node, seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct DefaultTolerations {
+    pub not_ready_seconds: u32,
+    pub unreachable_seconds: u32,
+}
 
-pub(super) struct DefaultTolerationSeconds;
+impl Default for DefaultTolerations {
+    fn default() -> Self {
+        Self {
+            not_ready_seconds: 300,
+            unreachable_seconds: 300,
+        }
+    }
+}
+
+pub(super) struct DefaultTolerationSeconds(pub DefaultTolerations);
 
 #[async_trait]
 impl Admission for DefaultTolerationSeconds {
@@ -31,13 +41,17 @@ impl Admission for DefaultTolerationSeconds {
         let Some(pod) = &mut attributes.object else {
             return Ok(());
         };
-        for taint in TAINTS {
+        let taints = [
+            ("node.kubernetes.io/not-ready", self.0.not_ready_seconds),
+            ("node.kubernetes.io/unreachable", self.0.unreachable_seconds),
+        ];
+        for (taint, seconds) in taints {
             let tolerates = |t: &Value| {
                 ["", taint].contains(&t.text(&["key"]))
                     && ["", "NoExecute"].contains(&t.text(&["effect"]))
             };
             if !pod.list(&["spec", "tolerations"]).iter().any(tolerates) {
-                let toleration = json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
+                let toleration = json!({"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds});
                 push(&mut pod["spec"]["tolerations"], toleration);
             }
         }

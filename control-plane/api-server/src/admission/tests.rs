@@ -32,6 +32,7 @@ impl Cluster {
             reader: objects.clone(),
             authorization: Authorization::new(objects.clone()),
             client: Client::new(calls.clone(), User::component("system:apiserver")),
+            default_tolerations: DefaultTolerations::default(),
         };
         let user = UserInfo {
             name: "jane".into(),

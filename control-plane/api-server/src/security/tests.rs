@@ -31,6 +31,7 @@ impl Cluster {
             cluster_domain: "cluster.local".into(),
             server_url: "https://127.0.0.1:6443".into(),
             anonymous: true,
+            default_tolerations: Default::default(),
         };
         let parts = SecurityParts::new(&pki, config).expect("parts");
         let config = Config {

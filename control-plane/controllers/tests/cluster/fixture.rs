@@ -75,6 +75,7 @@ impl Cluster {
                 cluster_domain: "cluster.local".into(),
                 server_url: url.into(),
                 anonymous: true,
+                default_tolerations: Default::default(),
             },
         )
         .expect("security");
