@@ -83,7 +83,7 @@ pub const WATCH_BATCH_BYTES: usize = 1024 * 1024;
 pub const COMPACTION_STEP_REVISIONS: usize = 1_000;
 
 /// Rows kept in memory because they were written last, bytes: keys and values of living keys.
-pub const RECENT_ROWS_BYTES: usize = 4 * 1024 * 1024;
+pub const RECENT_ROWS_BYTES: usize = 8 * 1024 * 1024;
 
 /// Memory for cached RocksDB blocks, bytes.
 pub const BLOCK_CACHE_BYTES: usize = 12 * 1024 * 1024;

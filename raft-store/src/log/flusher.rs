@@ -283,8 +283,7 @@ impl Flusher {
             let record = &mut queue.bytes[at..at + queued.len];
             at += seal(record, segment.number, *offset);
         }
-        let capacity = segment.file.metadata().map_or(0, |file| file.len());
-        if offset + at as u64 > capacity {
+        if offset + at as u64 > segment.capacity {
             return;
         }
         let mut random = rand::rng();
@@ -377,8 +376,7 @@ impl Flusher {
         let mut closing = Vec::new();
         let closing_len = Record::Closed.encode(&mut closing) as u64;
         if let Some((segment, end)) = self.active.take() {
-            let capacity = segment.file.metadata()?.len();
-            if end + len + closing_len <= capacity {
+            if end + len + closing_len <= segment.capacity {
                 return Ok((segment, end));
             }
             seal(&mut closing, segment.number, end);

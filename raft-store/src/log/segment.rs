@@ -15,6 +15,8 @@ use crate::limits;
 pub struct Segment {
     pub number: u64,
     pub file: File,
+    /// Its length, bytes: all of it is there from the start.
+    pub capacity: u64,
 }
 
 /// The directory that holds the segments.
@@ -69,7 +71,12 @@ impl Directory {
     pub fn open_segment(&self, number: u64) -> io::Result<Segment> {
         let path = self.path_of(number);
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        Ok(Segment { number, file })
+        let capacity = file.metadata()?.len();
+        Ok(Segment {
+            number,
+            file,
+            capacity,
+        })
     }
 
     /// Makes segment `number` with room for at least `bytes`, from a spare file if there is one.
@@ -85,14 +92,20 @@ impl Directory {
             .truncate(false)
             .open(&path)?;
         let wanted = bytes.max(self.segment_bytes);
-        if file.metadata()?.len() < wanted {
+        let mut capacity = file.metadata()?.len();
+        if capacity < wanted {
             preallocate(&file, wanted)?;
+            capacity = wanted;
         }
         // Nothing may stand where the first record goes until that is written.
         file.write_all_at(&[0; HEADER], 0)?;
         file.sync_all()?;
         self.sync()?;
-        Ok(Segment { number, file })
+        Ok(Segment {
+            number,
+            file,
+            capacity,
+        })
     }
 
     fn spares(&self) -> io::Result<Vec<PathBuf>> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use openraft::SnapshotPolicy;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::follow::{Followed, follow_leadership, follow_members};
 use super::network::Network;
@@ -138,7 +139,7 @@ async fn run(
 ) -> Option<String> {
     let proposals = parts.proposals.clone();
     let leads = parts.leads.clone();
-    let (running, ended) = match Box::pin(start(parts, published)).await {
+    let (running, mut work) = match Box::pin(start(parts, published)).await {
         Ok(started) => started,
         Err(error) => {
             drop(started.send(Err(error)));
@@ -154,24 +155,26 @@ async fn run(
         refusal = excluded.wait_for(Option::is_some) => {
             refusal.ok().and_then(|refusal| refusal.as_ref().map(ToString::to_string))
         }
-        () = ended => Some("Raft has ended".to_owned()),
+        // Whichever ends first.
+        _ = work.join_next() => Some("Raft has ended".to_owned()),
     };
     if let Some(why) = &why {
         tracing::error!(%why, "this member ends");
     }
     leads.store(false, Ordering::SeqCst);
     proposals.close();
+    work.shutdown().await;
     if let Err(error) = raft.shutdown().await {
         tracing::error!(%error, "Raft did not end cleanly");
     }
     why
 }
 
-/// Puts the member together; what is returned beside it does its work.
+/// Puts the member together; the tasks that are returned beside it do its work.
 async fn start(
     parts: Parts,
     published: watch::Sender<bool>,
-) -> Result<(Running, impl Future<Output = ()>), OpenError> {
+) -> Result<(Running, JoinSet<()>), OpenError> {
     let config = &parts.config;
     let runtime = tokio::runtime::Handle::current();
     let silence = config.election_timeout;
@@ -223,15 +226,13 @@ async fn start(
     let (lessor, proposals, config) = (parts.lessor, parts.proposals, parts.config);
     let (waiters, due, kept) = (parts.waiters, parts.checkpoint_due, parts.log_kept);
     let (sender, leads, mut followed) = (parts.leadership, parts.leads, parts.followed);
-    let work = async move {
-        let mut servers = tokio::task::JoinSet::new();
+    let care = async move {
+        let mut servers = JoinSet::new();
         for listener in listeners {
             servers.spawn(serve(listener, peers.clone(), service.clone()));
         }
         tokio::select! {
-            () = driver.run() => {}
             () = lessor.run(leadership.clone(), proposals) => {}
-            () = rounds.run(waiters) => {}
             () = checkpoint(&raft, &due, &*kept) => {}
             () = follow_members(&raft, &peers, followed.removed.clone()) => {}
             () = publish(&raft, &peers, &reconfigure, &config, leadership.clone(), published) => {}
@@ -239,6 +240,11 @@ async fn start(
             () = follow_leadership(&raft, &mut followed.term, &sender, &leads, config.quorum_silence()) => {}
         }
     };
+    // Tasks, those that every write wakes apart: to wake the thread's outermost future costs a system call.
+    let mut work = JoinSet::new();
+    work.spawn(driver.run());
+    work.spawn(rounds.run(waiters));
+    work.spawn(care);
     Ok((running, work))
 }
 
