@@ -177,8 +177,14 @@ async fn five_members_with_a_learner_that_is_promoted_when_asked() {
     put(cluster.member(0), "k", "v").await;
     cluster.check_equal().await;
     assert!(cluster.member(at).is_learner());
-    let promoted = within(cluster.member(2).member_promote(added.id)).await;
-    assert!(promoted.unwrap().iter().all(|member| !member.is_learner));
+    // The leader may not have heard yet that it has caught up.
+    let promoted = loop {
+        match within(cluster.member(2).member_promote(added.id)).await {
+            Err(Error::LearnerNotReady) => tokio::time::sleep(Duration::from_millis(20)).await,
+            answered => break answered.unwrap(),
+        }
+    };
+    assert!(promoted.iter().all(|member| !member.is_learner));
     await_voter(&cluster, at).await;
     assert!(!cluster.member(at).is_learner());
     // Three of six are no majority, four are.

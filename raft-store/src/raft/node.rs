@@ -226,11 +226,9 @@ async fn start(
     let (lessor, proposals, config) = (parts.lessor, parts.proposals, parts.config);
     let (waiters, due, kept) = (parts.waiters, parts.checkpoint_due, parts.log_kept);
     let (sender, leads, mut followed) = (parts.leadership, parts.leads, parts.followed);
+    let servers = serve_all(listeners, &peers, &service);
     let care = async move {
-        let mut servers = JoinSet::new();
-        for listener in listeners {
-            servers.spawn(serve(listener, peers.clone(), service.clone()));
-        }
+        let _servers = servers;
         tokio::select! {
             () = lessor.run(leadership.clone(), proposals) => {}
             () = checkpoint(&raft, &due, &*kept) => {}
@@ -246,6 +244,17 @@ async fn start(
     work.spawn(rounds.run(waiters));
     work.spawn(care);
     Ok((running, work))
+}
+
+fn serve_all(
+    listeners: Vec<Box<dyn PeerListener>>,
+    peers: &Arc<Peers>,
+    service: &Arc<dyn Service>,
+) -> JoinSet<()> {
+    let servers = listeners.into_iter();
+    servers
+        .map(|listener| serve(listener, peers.clone(), service.clone()))
+        .collect()
 }
 
 async fn listen(
