@@ -1,6 +1,7 @@
 //! Every command and flag, with the help that teaches them.
 
 pub mod audit;
+pub mod certificate;
 pub mod node_loss;
 pub mod peers;
 pub mod secrets_encrypt;
@@ -47,6 +48,8 @@ pub enum Command {
     Snapshot(snapshot::SnapshotArgs),
     /// Show and change the keys that Secrets are encrypted under in the datastore.
     SecretsEncrypt(secrets_encrypt::SecretsEncryptArgs),
+    /// Show and change the cluster's CA, its service-account key and the masters' certificates.
+    Certificate(certificate::CertificateArgs),
     /// Show the cluster at a glance: API, nodes, certificates.
     Status(StatusArgs),
 }

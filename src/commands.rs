@@ -1,6 +1,7 @@
 //! One file per command.
 
 mod agent;
+mod certificate;
 mod cluster;
 mod member;
 mod secrets_encrypt;
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Store(args) => runtime()?.block_on(store::run(*args)),
         Command::Snapshot(args) => runtime()?.block_on(snapshot::run(args)),
         Command::SecretsEncrypt(args) => runtime()?.block_on(secrets_encrypt::run(args)),
+        Command::Certificate(args) => runtime()?.block_on(certificate::run(args)),
         Command::Status(args) => runtime()?.block_on(status::run(args)),
     }
 }

@@ -3,6 +3,7 @@
 //! It connects the store's membership with the cluster's certificates and the API; the rules of either are theirs.
 
 mod bundle;
+mod certificates;
 mod endpoint;
 mod join;
 mod kept;
@@ -12,9 +13,11 @@ mod seal;
 mod server_token;
 mod settings;
 
+pub use bundle::complete as complete_take_over;
+pub use certificates::{CertificatesApi, PATH as CERTIFICATES_PATH};
 pub use endpoint::Masters;
 pub use join::begin;
-pub use kept::keep_bundle;
+pub use kept::{adopt, follow as follow_keys, keep_bundle};
 pub use life::{follow as follow_signs, keep_sign};
 pub use member::{Member, await_majority, open, removed, reset, warn_about_two};
 pub use settings::ClusterSettings;

@@ -14,8 +14,12 @@ const NAME: &str = "xebec-config";
 ///
 /// # Errors
 /// What the refused write says.
-pub async fn ensure(client: &Client, config: &ControlPlaneConfig) -> Result<(), Status> {
-    let wanted = settings(config);
+pub async fn ensure(
+    client: &Client,
+    config: &ControlPlaneConfig,
+    ca_pem: &str,
+) -> Result<(), Status> {
+    let wanted = settings(config, ca_pem);
     match client.get::<ConfigMap>(Some(NAMESPACE), NAME).await {
         Ok(found) if found.data == wanted.data => Ok(()),
         Ok(mut found) => {
@@ -32,12 +36,14 @@ pub async fn ensure(client: &Client, config: &ControlPlaneConfig) -> Result<(), 
     }
 }
 
-fn settings(config: &ControlPlaneConfig) -> ConfigMap {
+fn settings(config: &ControlPlaneConfig, ca_pem: &str) -> ConfigMap {
     let data = [
         ("cluster-cidr", config.cluster_cidr.clone()),
         ("service-cidr", config.service_cidr.clone()),
         ("cluster-dns", config.cluster_dns.to_string()),
         ("cluster-domain", config.cluster_domain.clone()),
+        // Agents follow it when it is changed.
+        ("cluster-ca", ca_pem.to_owned()),
     ];
     ConfigMap {
         metadata: ObjectMeta {

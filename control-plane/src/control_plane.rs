@@ -9,16 +9,18 @@ use api_client::{Backend, Client, User};
 use api_machinery::Status;
 use api_server::{
     ApiServer, Config, ENCRYPTION_KEY_FILE, Extension, NodeIdentity, Pki, PkiConfig, PkiError,
-    SecurityConfig, SecurityError, SecurityParts, Settings, StartError, Store,
+    SecurityConfig, SecurityError, SecurityParts, Settings, StartError, Store, TokenKeys,
     ensure_security_objects,
 };
 use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::config::ControlPlaneConfig;
 use crate::endpoints::LivingMasters;
 use crate::leader::{self, Leadership};
+use crate::rotation::{self, Rotation};
 use crate::{api_services, cluster_dns, cluster_settings, own_node};
 
 /// The wait before the first objects are tried again.
@@ -96,7 +98,7 @@ impl ControlPlane {
             });
         }
         let tls = config.directory.join("tls");
-        let api = start_api(&config, service_cidr, &pki, store, extensions).await?;
+        let (api, token_keys) = start_api(&config, service_cidr, &pki, store, extensions).await?;
         let listen = api.address().unwrap_or(config.listen);
         let url = format!(
             "https://{}",
@@ -104,31 +106,31 @@ impl ControlPlane {
         );
         let admin = Client::new(api.backend(), superuser());
         first_objects(&admin, &api, &pki, &url, &config).await?;
-        let kubeconfig = config.directory.join("admin.kubeconfig");
-        for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            pki.write_admin_kubeconfig(path, &url)?;
-        }
-        let options = Options {
-            cluster_cidrs: vec![cluster_cidr],
-            root_ca_pem: pki.ca_pem().to_owned(),
-            signing_authority: Some(signing_authority(&pki, &tls)?),
-            node_monitor_grace_period: config.node_monitor_grace_period,
-            ..Options::default()
-        };
+        let kubeconfig = write_kubeconfigs(&config, &pki, &url)?;
+        let reloads = pki.reloads();
+        let options = watch::Sender::new(options(&config, cluster_cidr, &pki, &tls)?);
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(leader::follow(
             api.backend(),
             api.reader(),
-            options,
+            options.subscribe(),
             // As upstream: the host, and what tells one process from another.
             format!("{}_{}", config.node_name, uuid::Uuid::new_v4()),
             leadership,
             living,
             shutdown.clone(),
         ));
+        let follower = Rotation {
+            pki: pki.clone(),
+            tls,
+            url: url.clone(),
+            admin: admin.clone(),
+            reader: api.reader(),
+            token_keys,
+            options,
+            config: config.clone(),
+        };
+        tasks.spawn(rotation::follow(follower, reloads, shutdown.clone()));
         let (renewed, stopped) = (pki.clone(), shutdown.clone());
         let (backend, node_name) = (api.backend(), config.node_name.clone());
         let objects = async move {
@@ -199,6 +201,22 @@ impl ControlPlane {
     }
 }
 
+/// The administrator's, and a copy where one is asked for; answers where the first lies.
+fn write_kubeconfigs(
+    config: &ControlPlaneConfig,
+    pki: &Pki,
+    url: &str,
+) -> Result<PathBuf, PkiError> {
+    let kubeconfig = config.directory.join("admin.kubeconfig");
+    for path in [Some(&kubeconfig), config.write_kubeconfig.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        pki.write_admin_kubeconfig(path, url)?;
+    }
+    Ok(kubeconfig)
+}
+
 /// What must be there before the first client comes.
 async fn first_objects(
     admin: &Client,
@@ -227,7 +245,7 @@ async fn try_first_objects(
 ) -> Result<(), Status> {
     ensure_security_objects(admin, &api.reader(), pki, url).await?;
     cluster_dns::ensure(admin, config.cluster_dns).await?;
-    cluster_settings::ensure(admin, config).await
+    cluster_settings::ensure(admin, config, &pki.ca_pem()).await
 }
 
 async fn start_api(
@@ -236,7 +254,7 @@ async fn start_api(
     pki: &Pki,
     store: Arc<dyn Store>,
     extensions: Vec<Arc<dyn Extension>>,
-) -> Result<ApiServer, ControlPlaneError> {
+) -> Result<(ApiServer, TokenKeys), ControlPlaneError> {
     let advertise_address = SocketAddr::new(config.advertise_address, config.listen.port());
     let security = SecurityParts::new(
         pki,
@@ -247,6 +265,7 @@ async fn start_api(
             default_tolerations: config.default_tolerations,
         },
     )?;
+    let token_keys = security.token_keys();
     let api_config = Config {
         listen: Some(config.listen),
         tls: Some(pki.server_tls_config()?),
@@ -263,7 +282,7 @@ async fn start_api(
         extensions,
         security: Box::new(|inside| security.build(inside)),
     };
-    Ok(ApiServer::start(api_config, store).await?)
+    Ok((ApiServer::start(api_config, store).await?, token_keys))
 }
 
 fn pki_config(config: &ControlPlaneConfig, service_cidr: AddressBlock) -> PkiConfig {
@@ -303,15 +322,27 @@ fn contains(block: AddressBlock, address: IpAddr) -> bool {
     }
 }
 
-fn signing_authority(pki: &Pki, tls: &Path) -> Result<SigningAuthority, ControlPlaneError> {
+/// What the controllers are told; with the CA as it is now.
+pub(crate) fn options(
+    config: &ControlPlaneConfig,
+    cluster_cidr: AddressBlock,
+    pki: &Pki,
+    tls: &Path,
+) -> Result<Options, ControlPlaneError> {
     let path = tls.join("ca.key");
-    match std::fs::read_to_string(&path) {
-        Ok(key_pem) => Ok(SigningAuthority {
-            certificate_pem: pki.ca_pem().to_owned(),
+    let key_pem = std::fs::read_to_string(&path);
+    let key_pem = key_pem.map_err(|source| ControlPlaneError::Read { path, source })?;
+    Ok(Options {
+        cluster_cidrs: vec![cluster_cidr],
+        root_ca_pem: pki.ca_pem(),
+        signing_authority: Some(SigningAuthority {
+            certificate_pem: pki.ca_pem(),
             key_pem,
+            chain_pem: pki.ca_cross_pem(),
         }),
-        Err(source) => Err(ControlPlaneError::Read { path, source }),
-    }
+        node_monitor_grace_period: config.node_monitor_grace_period,
+        ..Options::default()
+    })
 }
 
 /// Who makes the cluster's first objects.

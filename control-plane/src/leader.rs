@@ -23,7 +23,7 @@ pub type Leadership = watch::Receiver<Option<Bytes>>;
 pub async fn follow(
     backend: Arc<dyn Backend>,
     reader: Arc<dyn ObjectReader>,
-    options: Options,
+    mut options: watch::Receiver<Options>,
     identity: String,
     mut leadership: Leadership,
     living: LivingMasters,
@@ -32,9 +32,10 @@ pub async fn follow(
     loop {
         let fence = leadership.borrow_and_update().clone();
         let term = shutdown.child_token();
+        let told = options.borrow_and_update().clone();
         let work = async {
             if let Some(fence) = fence {
-                let options = options.clone();
+                let options = told;
                 let living = living.clone();
                 lead(
                     &backend,
@@ -51,6 +52,8 @@ pub async fn follow(
         let ended = async {
             tokio::select! {
                 changed = leadership.changed() => changed.is_err(),
+                // A few times in a cluster's life: all begin anew with them.
+                Ok(()) = options.changed() => false,
                 () = shutdown.cancelled() => true,
             }
         };

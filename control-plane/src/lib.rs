@@ -9,6 +9,7 @@ mod control_plane;
 mod endpoints;
 mod leader;
 mod own_node;
+mod rotation;
 
 pub use config::ControlPlaneConfig;
 pub use control_plane::{ControlPlane, ControlPlaneError, certificates};

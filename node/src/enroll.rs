@@ -11,9 +11,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::config::AuthInfo;
+use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Identity, Pem};
@@ -30,6 +33,8 @@ const LAST_RETRY: Duration = Duration::from_secs(120);
 const RENEW_AFTER_PERCENT: std::ops::Range<u32> = 70..90;
 /// Where the cluster says how its agents are to be set up.
 const SETTINGS: (&str, &str) = ("kube-system", "xebec-config");
+/// What there says which CAs to trust, PEM; the one that signs comes first.
+const CA_SETTING: &str = "cluster-ca";
 
 /// Who wants to join what.
 #[derive(Debug, Clone)]
@@ -233,27 +238,66 @@ impl Enrolled {
 
     /// Asks for the next certificates in time, until `stop`. The files are replaced; whoever reads them again has the new ones.
     pub async fn keep_renewed(self, stop: CancellationToken) {
-        let both = async {
+        let changed = Notify::new();
+        let all = async {
             tokio::join!(
-                self.keep_one(Purpose::Client),
-                self.keep_one(Purpose::Serving)
+                self.keep_one(Purpose::Client, &changed),
+                self.keep_one(Purpose::Serving, &changed),
+                self.follow_ca(&changed),
             )
         };
         tokio::select! {
-            _ = both => {}
+            _ = all => {}
             () = stop.cancelled() => {}
         }
     }
 
-    async fn keep_one(&self, purpose: Purpose) {
+    /// Keeps the file of the CA as the cluster tells it, and wakes the renewals when it has changed.
+    async fn follow_ca(&self, changed: &Notify) {
+        let (namespace, name) = SETTINGS;
+        loop {
+            let followed = async {
+                let api: Api<ConfigMap> = Api::namespaced(self.client()?, namespace);
+                let mut settings = std::pin::pin!(watch_object(api, name));
+                while let Some(settings) = settings.next().await {
+                    let settings = settings.map_err(|e| EnrollError::Refused(e.to_string()))?;
+                    let data = settings
+                        .and_then(|settings| settings.data)
+                        .unwrap_or_default();
+                    if let Some(ca) = data.get(CA_SETTING)
+                        && self.files.replace_ca(ca)?
+                    {
+                        tracing::info!("the cluster's CA has changed");
+                        changed.notify_waiters();
+                    }
+                }
+                Ok::<(), EnrollError>(())
+            };
+            if let Err(error) = followed.await {
+                tracing::debug!(%error, "the cluster's CA is followed anew");
+            }
+            tokio::time::sleep(LAST_RETRY).await;
+        }
+    }
+
+    async fn keep_one(&self, purpose: Purpose, changed: &Notify) {
         let mut retry = FIRST_RETRY;
         loop {
             let due = self.due(purpose, SystemTime::now());
-            tokio::time::sleep(due).await;
+            tokio::select! {
+                () = tokio::time::sleep(due) => {}
+                () = changed.notified() => continue,
+            }
             match self.renew(purpose).await {
                 Ok(()) => {
                     tracing::info!(?purpose, "the node has a new certificate");
-                    retry = FIRST_RETRY;
+                    // Whoever signs may not have the new CA yet.
+                    if self.due(purpose, SystemTime::now()).is_zero() {
+                        tokio::time::sleep(retry).await;
+                        retry = (retry * 2).min(LAST_RETRY);
+                    } else {
+                        retry = FIRST_RETRY;
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, ?purpose, retry_in = ?retry, "no new certificate");
@@ -264,7 +308,7 @@ impl Enrolled {
         }
     }
 
-    /// How long until the certificate is to be replaced; at once if it cannot be read or is not the cluster's.
+    /// How long until the certificate is to be replaced; at once if it cannot be read, or is not of the cluster's CA.
     fn due(&self, purpose: Purpose, now: SystemTime) -> Duration {
         let certificate = match purpose {
             Purpose::Client => self.files.client_certificate(),
@@ -273,6 +317,11 @@ impl Enrolled {
         let Ok(Some(certificate)) = certificate else {
             return Duration::ZERO;
         };
+        if let Ok(Some(ca)) = self.files.ca_certificate()
+            && certificate.is_of_another(&ca)
+        {
+            return Duration::ZERO;
+        }
         if certificate.self_signed || !certificate.is_for(&self.config, purpose) {
             return Duration::ZERO;
         }

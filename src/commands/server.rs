@@ -103,6 +103,7 @@ async fn open(args: &ServerArgs, identified: &Identified, server: &Path) -> Resu
         peer_port: args.store_peer_port,
         client_port: args.store_client_port,
     };
+    masters::complete_take_over(server)?;
     let bootstrap = masters::begin(args, server, &member).await?;
     let settings = ClusterSettings::settle(args.into(), server)?;
     let pki = control_plane::certificates(&control_plane_config(args, identified, &settings))?;
@@ -157,24 +158,36 @@ async fn start(
         serve_store(args, identified, &store, tls, lifetime).await?;
     }
     masters::await_majority(&store).await;
+    if masters::adopt(&store, server).await? {
+        tracing::info!(
+            "the cluster's CA or keys were changed while this master was down: taking them over"
+        );
+        pki.reload()?;
+    }
     let living = masters::follow_signs(store.clone());
     let extension = masters::Masters {
         living: living.clone(),
         store: store.clone(),
         server: server.to_owned(),
     };
+    let certificates = masters::CertificatesApi {
+        store: store.clone(),
+        server: server.to_owned(),
+        pki: pki.clone(),
+    };
     let control_plane = ControlPlane::start(
         control_plane_config(args, identified, &settings),
-        pki,
+        pki.clone(),
         Arc::new(EmbeddedStore::new(store.clone())),
         leadership(&store),
         living,
-        vec![Arc::new(extension)],
+        vec![Arc::new(extension), Arc::new(certificates)],
     )
     .await?;
     let agent = async {
         settings.save(server)?;
         masters::keep_bundle(&store, server).await?;
+        tokio::spawn(masters::follow_keys(store.clone(), server.to_owned(), pki));
         start_agent(args, identified, &settings, &control_plane, lifetime)
     };
     match agent.await {

@@ -7,7 +7,7 @@ use comfy_table::{Table, presets::NOTHING};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
-use super::member;
+use super::{certificate, member};
 use crate::cli::{Check, ClusterArgs, StatusArgs};
 
 /// A server that does not answer within this is not ready.
@@ -114,6 +114,7 @@ async fn show(cluster: &ClusterArgs, client: &Client) -> Result<()> {
             version.unwrap_or_default(),
         ]);
     }
-    println!("{table}");
+    println!("{table}\n");
+    println!("{}", certificate::table(&certificate::ask(client).await?));
     Ok(())
 }

@@ -7,16 +7,21 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use api_server::{CA_RETIRED, ROTATED_FILES, RotatedFiles};
 use serde::{Deserialize, Serialize};
 
 /// The files. One that is not there is not handed over; a further one is a further row.
 const FILES: &[&str] = &[
     "tls/ca.crt",
     "tls/ca.key",
+    "tls/ca-cross.crt",
+    "tls/ca-former.key",
+    "tls/ca-retired.crt",
     "tls/front-proxy-ca.crt",
     "tls/front-proxy-ca.key",
     "tls/sa.key",
     "tls/sa.pub",
+    "tls/sa-former.key",
     "tls/etcd/peer-ca.crt",
     "tls/etcd/peer-ca.key",
     "tls/etcd/server-ca.crt",
@@ -25,6 +30,8 @@ const FILES: &[&str] = &[
     super::settings::FILE,
     super::server_token::FILE,
 ];
+/// What a master is about to write of a change of CA or keys, whole; there only while it does.
+const TAKING_OVER: &str = "tls/taking-over.json";
 /// What a cluster cannot be without.
 const NEEDED: [&str; 2] = ["tls/ca.crt", "tls/ca.key"];
 
@@ -65,10 +72,43 @@ impl Bundle {
         serde_json::to_vec(self).expect("texts are JSON")
     }
 
-    /// The cluster's CA, PEM.
+    /// The cluster's CAs that are trusted, PEM; the one that signs first.
     pub fn ca(&self) -> Result<Vec<u8>> {
         let ca = self.0.get(NEEDED[0]).context("no CA")?;
         hex::decode(ca).context("the CA")
+    }
+
+    /// Whether a CA whose public key has this hash is, or was, the cluster's.
+    pub fn had_ca(&self, hash: &[u8; 32]) -> Result<bool> {
+        let mut text = String::from_utf8(self.ca()?)?;
+        if let Some(retired) = self.0.get(&format!("tls/{CA_RETIRED}")) {
+            text += &String::from_utf8(hex::decode(retired)?)?;
+        }
+        Ok(knows_ca(&text, hash))
+    }
+
+    /// What a change of CA or keys replaces.
+    pub fn rotated(&self) -> Result<RotatedFiles> {
+        let mut files = RotatedFiles::new();
+        for name in ROTATED_FILES {
+            if let Some(content) = self.0.get(&format!("tls/{name}")) {
+                let text = String::from_utf8(hex::decode(content)?)?;
+                files.insert(name.to_owned(), text);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The same bundle with these in the place of what it has of them.
+    pub fn with_rotated(mut self, files: &RotatedFiles) -> Self {
+        for name in ROTATED_FILES {
+            let path = format!("tls/{name}");
+            match files.get(name) {
+                Some(text) => self.0.insert(path, hex::encode(text)),
+                None => self.0.remove(&path),
+            };
+        }
+        self
     }
 
     /// Writes all files below `server`, keys and all for their owner only.
@@ -80,6 +120,65 @@ impl Bundle {
         }
         Ok(())
     }
+
+    /// Writes what a change of CA or keys has replaced below `server`, all of it even over a crash; whether anything differed.
+    pub fn write_rotated(&self, server: &Path) -> Result<bool> {
+        let wanted = self.rotated()?;
+        if read_rotated(server)? == wanted {
+            return Ok(false);
+        }
+        let path = server.join(TAKING_OVER);
+        let text = serde_json::to_vec(&wanted).expect("texts are JSON");
+        write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+        complete(server)?;
+        Ok(true)
+    }
+}
+
+fn read_rotated(server: &Path) -> Result<RotatedFiles> {
+    let mut held = RotatedFiles::new();
+    for name in ROTATED_FILES {
+        let path = server.join("tls").join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => drop(held.insert(name.to_owned(), text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        }
+    }
+    Ok(held)
+}
+
+/// Ends what [`Bundle::write_rotated`] began: a CA must meet its own key, whatever a crash left.
+pub fn complete(server: &Path) -> Result<()> {
+    let begun = server.join(TAKING_OVER);
+    let wanted: RotatedFiles = match fs::read(&begun) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged", begun.display()))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", begun.display()));
+        }
+    };
+    for name in ROTATED_FILES {
+        let path = server.join("tls").join(name);
+        let written = match wanted.get(name) {
+            Some(text) => write(&path, text.as_bytes()),
+            None => match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        };
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    fs::remove_file(&begun).with_context(|| format!("cannot remove {}", begun.display()))
+}
+
+/// Whether one of the certificates has this hash of its public key.
+pub fn knows_ca(pem: &str, hash: &[u8; 32]) -> bool {
+    let mut hashes = api_server::certificates(pem).into_iter();
+    hashes.any(|one| node::pem_key_hash(one.as_bytes()).as_ref() == Ok(hash))
 }
 
 /// Writes a file (mode 600) whole or not at all, with the directories that lead to it.
@@ -126,6 +225,34 @@ mod tests {
             std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn a_change_is_taken_over_whole_even_over_a_crash() {
+        let directory = tempfile::tempdir().unwrap();
+        let server = directory.path();
+        for name in [
+            "tls/ca.crt",
+            "tls/ca.key",
+            "tls/sa.key",
+            "tls/sa-former.key",
+        ] {
+            write(&server.join(name), name.as_bytes()).unwrap();
+        }
+        let before = Bundle::read(server).unwrap();
+        assert!(!before.write_rotated(server).unwrap(), "nothing differs");
+        let mut files = before.rotated().unwrap();
+        files.insert("ca.crt".into(), "new".into());
+        files.insert("ca.key".into(), "new key".into());
+        files.remove("sa-former.key");
+        let after = before.with_rotated(&files);
+        // As if it had ended when nothing was written but what is to be.
+        let text = serde_json::to_vec(&files).unwrap();
+        write(&server.join(TAKING_OVER), &text).unwrap();
+        complete(server).unwrap();
+        assert_eq!(Bundle::read(server).unwrap(), after);
+        assert!(!server.join(TAKING_OVER).exists() && !after.write_rotated(server).unwrap());
+        complete(server).unwrap();
     }
 
     #[test]

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use api_server::CA_RETIRED;
 use http::header::CONTENT_TYPE;
 use kube::config::AuthInfo;
 use raft_store::Bootstrap;
 use serde::{Deserialize, Serialize};
 
-use super::bundle::{self, Bundle};
+use super::bundle::{self, Bundle, knows_ca};
 use super::member::{Member, peer_url};
 use super::settings::Given;
 use super::{kept, seal};
@@ -132,12 +133,15 @@ impl Joined {
 
 /// A data directory of another cluster than the token's is left alone.
 fn check_cluster(server: &Path, token: &JoinToken) -> Result<()> {
-    let Ok(ca) = std::fs::read(server.join("tls/ca.crt")) else {
+    let read = |name: &str| std::fs::read_to_string(server.join("tls").join(name));
+    let Ok(ca) = read("ca.crt") else {
         return Ok(());
     };
-    let found = node::pem_key_hash(&ca).map_err(anyhow::Error::msg)?;
+    let found = node::pem_key_hash(ca.as_bytes()).map_err(anyhow::Error::msg)?;
+    // Tokens that are kept for ever name the cluster by the CA that it had then.
+    let all = ca + &read(CA_RETIRED).unwrap_or_default();
     ensure!(
-        found == token.ca_hash,
+        knows_ca(&all, &token.ca_hash),
         "{} belongs to another cluster than the token: its CA has the hash {}, the token says {}; use another --data-dir, or \
          move this one away",
         server.display(),
@@ -170,7 +174,7 @@ async fn join(
     let sealed = hex::decode(&answer.sealed).context("the answer is not whole")?;
     let bundle = Bundle::from_json(&seal::open(&token.bootstrap.secret, &sealed)?)?;
     ensure!(
-        bundle.ca()? == ca.as_bytes(),
+        bundle.had_ca(&token.ca_hash)?,
         "{first} hands out the keys of another cluster"
     );
     let mut joined = Joined {

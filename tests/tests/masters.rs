@@ -375,3 +375,99 @@ fn a_snapshot_and_the_server_token_bring_a_lost_cluster_back() -> Result<()> {
     contains(&lost.kubectl()?.run("get configmaps")?, "kept")?;
     voters(&lost, 1).map(drop)
 }
+
+/// A change of the CA and of the service-account key while everything runs, with a master that is down meanwhile: what was
+/// good stays good until the change is finished, and only the new one is good then.
+#[test]
+fn a_new_ca_and_key_reach_every_master_and_break_nothing() -> Result<()> {
+    let network = Network::new()?;
+    let first = Master::start(network.host(10)?, "master-1", &[])?;
+    let join = join_flags(&first)?;
+    let second = Master::start(network.host(20)?, "master-2", &join)?;
+    let third = Master::start(network.host(30)?, "master-3", &join)?;
+    let mut masters = [first, second, third];
+    voters(&masters[0], 3)?;
+    let tokens = |masters: &[Master]| masters[0].kubectl()?.run("create token default");
+    eventually("service accounts are made", PATIENCE, || {
+        tokens(&masters).map(drop)
+    })?;
+    let old_token = tokens(&masters)?.trim().to_owned();
+    let old = masters[0].directory.path().join("old.kubeconfig");
+    std::fs::copy(masters[0].kubeconfig(), &old)?;
+    let old = format!("--kubeconfig={}", old.display());
+
+    masters[2].process.take().context("running")?.kill()?;
+    masters[0].xebec(&["certificate", "rotate-ca"])?;
+    masters[0].xebec(&["certificate", "rotate-service-account-key"])?;
+    let again = masters[0].xebec(&["certificate", "rotate-ca"]);
+    contains(
+        &format!("{:#}", again.expect_err("twice")),
+        "a change is under way",
+    )?;
+    let early = masters[0].xebec(&["certificate", "rotate-ca", "--finish"]);
+    contains(
+        &format!("{:#}", early.expect_err("one is down")),
+        "master-3 does not answer",
+    )?;
+    masters[2].spawn(&[])?;
+    eventually("every master has both", PATIENCE, || {
+        let said = masters[1].xebec(&["certificate", "status"])?;
+        ensure!(said.matches("these").count() == 3, "{said}");
+        ensure!(said.matches("Trusted").count() == 2, "{said}");
+        contains(&xebec(&["status", &old])?, "Trusted")
+    })?;
+    let new_token = tokens(&masters)?.trim().to_owned();
+    for master in &masters {
+        master.kubectl()?.run("get namespaces")?;
+        who(master, &old_token)?;
+        who(master, &new_token)?;
+    }
+    // With a token of before, the cluster is known by the old CA.
+    let late = Master::start(network.host(40)?, "master-4", &join)?;
+
+    let all: Vec<&Master> = masters.iter().chain([&late]).collect();
+    only_the_new_ones_are_good(&all, &old, [&old_token, &new_token])?;
+    masters[0].xebec(&["certificate", "rotate"])?;
+    masters[1].process.take().context("running")?.kill()?;
+    // A service manager goes on to give the token of the first start.
+    masters[1].spawn(&join)?;
+    masters[1].kubectl()?.run("get namespaces").map(drop)
+}
+
+/// Whom a token stands for at this master.
+fn who(master: &Master, token: &str) -> Result<String> {
+    let ca = master.directory.path().join("server/tls/ca.crt");
+    let (ca, address) = (ca.display(), master.host.address);
+    let kubectl = Kubectl::new(master.kubectl()?.program(), "/dev/null");
+    kubectl.run(&format!(
+        "auth whoami --server=https://{address}:6443 --certificate-authority={ca} --token={token}"
+    ))
+}
+
+/// Finishes the changes of CA and key; `old` names the kubeconfig of before, and the tokens are the old and the new one.
+fn only_the_new_ones_are_good(masters: &[&Master], old: &str, tokens: [&str; 2]) -> Result<()> {
+    for what in ["rotate-ca", "rotate-service-account-key"] {
+        masters[0].xebec(&["certificate", what, "--finish"])?;
+    }
+    let [old_token, new_token] = tokens;
+    eventually("the old ones are good no more", PATIENCE, || {
+        for master in masters {
+            let said = master.xebec(&["certificate", "status"])?;
+            ensure!(
+                !said.contains("Trusted") && said.matches("these").count() == masters.len(),
+                "{said}"
+            );
+            master.kubectl()?.run("get namespaces")?;
+            ensure!(
+                who(master, old_token).is_err(),
+                "a token of the old key is believed"
+            );
+            who(master, new_token)?;
+        }
+        ensure!(
+            xebec(&["status", old]).is_err(),
+            "the old kubeconfig is good"
+        );
+        Ok(())
+    })
+}

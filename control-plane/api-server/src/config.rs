@@ -40,6 +40,9 @@ pub struct Security {
     pub virtual_resources: Vec<Arc<dyn VirtualResource>>,
 }
 
+/// Tells what a document says at the moment.
+pub type Document = Box<dyn Fn() -> serde_json::Value + Send + Sync>;
+
 /// Everything that an API server is started with.
 pub struct Config {
     /// Where to listen; no listener without it.
@@ -53,8 +56,8 @@ pub struct Config {
     pub encryption_key: Option<PathBuf>,
     /// The audit log; none without it.
     pub audit: Option<AuditConfig>,
-    /// Paths that are answered with a fixed document (OpenID discovery).
-    pub documents: Vec<(&'static str, serde_json::Value)>,
+    /// Paths that are answered with a document for everybody (OpenID discovery).
+    pub documents: Vec<(&'static str, Document)>,
     /// Further paths that are answered by others.
     pub extensions: Vec<Arc<dyn Extension>>,
     /// Builds security on top of the caches.

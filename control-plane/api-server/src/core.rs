@@ -31,7 +31,7 @@ pub(crate) struct Core {
     pub metrics: Metrics,
     pub settings: Settings,
     /// Paths that are answered with a fixed document.
-    pub documents: Vec<(&'static str, serde_json::Value)>,
+    pub documents: Vec<(&'static str, crate::config::Document)>,
     /// Further paths that are answered by others.
     pub extensions: Vec<Arc<dyn Extension>>,
     pub event_leases: EventLeases,

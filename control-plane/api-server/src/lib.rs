@@ -62,7 +62,7 @@ mod yaml;
 
 pub use admission::{DefaultTolerations, keep_quotas};
 pub use audit::{AuditConfig, AuditError};
-pub use config::{Config, Inside, Security, Settings};
+pub use config::{Config, Document, Inside, Security, Settings};
 pub use encryption::{ENCRYPTION_KEY_FILE, EncryptionError};
 pub use identity::{
     Authenticator, Authorizer, Decision, Impersonation, PeerCertificates, UserInfo, Verdict,
@@ -70,8 +70,9 @@ pub use identity::{
 #[doc(hidden)]
 pub use memory::MemoryStore;
 pub use pki::{
-    CertificateUsage, CsrSummary, KeyPairFiles, KeyPairPem, NodeIdentity, Pki, PkiConfig, PkiError,
-    SignRequest, Signer, StoreTls, kubeconfig, parse_csr,
+    CA_RETIRED, CertificateUsage, CsrSummary, KeyPairFiles, KeyPairPem, NodeIdentity, Pki,
+    PkiConfig, PkiError, ROTATED_FILES, Rotated, RotatedFiles, RotationError, RotationStatus,
+    RotationStep, SignRequest, Signer, StoreTls, certificates, kubeconfig, parse_csr, rotate,
 };
 pub use plugin::{
     Admission, Attributes, Extension, ExtensionRequest, ObjectReader, Operation, VirtualRequest,
@@ -86,4 +87,4 @@ pub use store::{
     Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch,
     Txn, TxnResult, WatchBatch,
 };
-pub use tokens::KeyError;
+pub use tokens::{KeyError, TokenKeys};

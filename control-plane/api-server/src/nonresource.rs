@@ -73,7 +73,7 @@ pub(crate) async fn run(core: &Core, cx: Context, body: RequestBody) -> Result<A
     }
     let document = core.documents.iter().find(|(own, _)| *own == path);
     let (_, document) = document.ok_or_else(Status::no_such_path)?;
-    Ok(Answer::json(StatusCode::OK, document.to_string()))
+    Ok(Answer::json(StatusCode::OK, document().to_string()))
 }
 
 /// Whose path it is, and what follows.

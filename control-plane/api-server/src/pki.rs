@@ -9,6 +9,8 @@ mod client_trust;
 pub(crate) mod files;
 mod kubeconfig;
 mod profile;
+mod rotation;
+mod rotation_status;
 mod signer;
 mod store_pki;
 mod tls;
@@ -18,15 +20,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
 
 use authority::Authority;
 use profile::Profile;
 use store_pki::StorePki;
 
 pub use client_trust::{ClientCertificate, ClientTrust, PeerCertificate};
-pub use kubeconfig::{cluster_info, kubeconfig};
+pub use kubeconfig::{cluster_info, kubeconfig, with_ca};
+pub use rotation::{
+    CA_RETIRED, ROTATED_FILES, Rotated, RotatedFiles, RotationError, RotationStep, certificates,
+    rotate,
+};
+pub use rotation_status::RotationStatus;
 pub use signer::{CertificateUsage, CsrSummary, SignRequest, Signer, parse_csr};
 pub use store_pki::StoreTls;
 
@@ -108,11 +117,15 @@ pub struct Pki(Arc<Shared>);
 struct Shared {
     dir: PathBuf,
     config: PkiConfig,
-    ca: Authority,
+    ca: ArcSwap<Authority>,
     front_proxy_ca: Authority,
     store: StorePki,
     serving: tls::LiveCertificate,
     kubelet_client: tls::LiveCertificate,
+    client_trust: ClientTrust,
+    kubelet_roots: tls::LiveRoots,
+    /// How often the files were taken over anew.
+    reloads: watch::Sender<u64>,
     /// What was made on request and is renewed with the rest. Locked while certificates are issued: one at a time, so that
     /// a certificate always meets its key.
     issued: Mutex<Issued>,
@@ -138,7 +151,10 @@ impl Pki {
         let pki = Self(Arc::new(Shared {
             dir: dir.to_owned(),
             config: config.clone(),
-            ca,
+            client_trust: ClientTrust::new(ca.trusted(), front_proxy_ca.trusted())?,
+            kubelet_roots: tls::LiveRoots::new(ca.trusted())?,
+            reloads: watch::Sender::new(0),
+            ca: ArcSwap::from_pointee(ca),
             front_proxy_ca,
             store: StorePki::load_or_create(dir, config)?,
             serving: tls::LiveCertificate::new(&serving)?,
@@ -160,8 +176,10 @@ impl Pki {
             serving,
             kubelet_client,
             issued,
+            ..
         } = &*self.0;
         let issued = issued.lock();
+        let ca = ca.load();
         serving.replace(&ca.ensure(dir, &Profile::apiserver(config), now)?)?;
         kubelet_client.replace(&ca.ensure(dir, &Profile::kubelet_client(), now)?)?;
         let admin = ca.ensure(dir, &Profile::admin(), now)?;
@@ -174,6 +192,51 @@ impl Pki {
         front_proxy_ca.ensure(dir, &Profile::front_proxy_client(), now)?;
         store.renew(config, now)?;
         Ok(now + profile::LEAF_LIFETIME / 30)
+    }
+
+    /// Takes over the CA and the service-account keys as their files are now, while everything runs. What the CA of before
+    /// has signed is issued again.
+    ///
+    /// # Errors
+    /// When a file cannot be used: then everything stays as it is.
+    pub fn reload(&self) -> Result<(), PkiError> {
+        let shared = &*self.0;
+        // Nothing may be made here: a CA that is missing is not replaced by a new one.
+        files::read(&shared.dir.join("ca.crt"))?;
+        let ca = Authority::load_or_create(&shared.dir, "ca", "kubernetes")?;
+        shared.client_trust.replace(ca.trusted())?;
+        shared.kubelet_roots.replace(ca.trusted())?;
+        shared.ca.store(Arc::new(ca));
+        self.renew(SystemTime::now())?;
+        shared.reloads.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Tells each time that [`reload`](Self::reload) has taken something over.
+    pub fn reloads(&self) -> watch::Receiver<u64> {
+        self.0.reloads.subscribe()
+    }
+
+    /// Issues every certificate of this server again, with a new key. CAs stay.
+    ///
+    /// # Errors
+    /// When one cannot be issued or written; what is missing then is made by the next renewal.
+    pub fn issue_again(&self) -> Result<(), PkiError> {
+        {
+            let _one = self.0.issued.lock();
+            for dir in [self.0.dir.clone(), self.0.dir.join("etcd")] {
+                files::remove_leaves(&dir)?;
+            }
+        }
+        self.renew(SystemTime::now()).map(drop)
+    }
+
+    /// What the CA and the service-account key are now.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn rotation(&self) -> Result<RotationStatus, PkiError> {
+        rotation_status::of(self)
     }
 
     /// Keeps the certificates fresh for as long as the process runs; a failure is logged and tried again later.
@@ -194,23 +257,28 @@ impl Pki {
     /// TLS of the API's port: HTTP/2 and HTTP/1.1, client certificates asked for but not required. Whether a client's
     /// certificate is good is decided by [`client_trust`](Self::client_trust), so that a bad one is answered with 401.
     pub fn server_tls_config(&self) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-        let hints = vec![self.0.ca.subject(), self.0.front_proxy_ca.subject()];
+        let hints = vec![self.0.ca.load().subject(), self.0.front_proxy_ca.subject()];
         tls::server_config(&self.0.serving, hints)
     }
 
     /// Judges client certificates.
     pub fn client_trust(&self) -> Result<ClientTrust, PkiError> {
-        ClientTrust::new(self.0.ca.der(), self.0.front_proxy_ca.der())
+        Ok(self.0.client_trust.clone())
     }
 
-    /// The CA that clients trust the API server by, in PEM (`kube-root-ca.crt`).
-    pub fn ca_pem(&self) -> &str {
-        self.0.ca.pem()
+    /// The CAs that clients trust the API server by, in PEM (`kube-root-ca.crt`); that which signs comes first.
+    pub fn ca_pem(&self) -> String {
+        self.0.ca.load().pem().to_owned()
     }
 
-    /// The same in DER.
-    pub fn ca_der(&self) -> &CertificateDer<'static> {
-        self.0.ca.der()
+    /// PEM that belongs behind each certificate of the CA, so that those believe it who trust only the CA of before.
+    pub fn ca_cross_pem(&self) -> String {
+        self.0.ca.load().cross().to_owned()
+    }
+
+    /// The CA that signs, in DER.
+    pub fn ca_der(&self) -> CertificateDer<'static> {
+        self.0.ca.load().der().clone()
     }
 
     /// The CA of front proxies' client certificates, in PEM.
@@ -220,12 +288,19 @@ impl Pki {
 
     /// Signs certificate requests with the cluster CA.
     pub fn signer(&self) -> Signer {
-        Signer::new(self.0.ca.clone())
+        Signer::new(Authority::clone(&self.0.ca.load()))
     }
 
     /// The private key of service-account tokens, PKCS#8 PEM.
     pub fn service_account_key(&self) -> Result<String, PkiError> {
         files::read(&self.0.dir.join("sa.key"))
+    }
+
+    /// The same of the key that signs, then of the one before it while that is still believed.
+    pub fn service_account_keys(&self) -> Result<Vec<String>, PkiError> {
+        let former = files::read_if_there(&self.0.dir.join(rotation::TOKEN_FORMER_KEY))?;
+        let current = self.service_account_key()?;
+        Ok([Some(current), former].into_iter().flatten().collect())
     }
 
     /// TLS of the store: among members, and for clients of etcd's API.
@@ -235,7 +310,7 @@ impl Pki {
 
     /// How the API server connects to kubelets: theirs must be a serving certificate of the cluster CA.
     pub fn kubelet_tls_config(&self) -> Result<Arc<rustls::ClientConfig>, PkiError> {
-        tls::client_config(self.0.ca.der(), &self.0.kubelet_client)
+        tls::client_config(&self.0.kubelet_roots, &self.0.kubelet_client)
     }
 
     /// How the API server shows itself to aggregated API servers.
@@ -245,7 +320,7 @@ impl Pki {
 
     /// `CN=kubernetes-admin`, `O=system:masters`.
     pub fn admin(&self) -> Result<KeyPairPem, PkiError> {
-        self.issue(&self.0.ca, &Profile::admin())
+        self.issue(&self.0.ca.load(), &Profile::admin())
     }
 
     /// Certificates of the node `name` on this machine. `addresses` go into the serving certificate beside the name.
@@ -260,7 +335,8 @@ impl Pki {
         ];
         let mut issued = self.0.issued.lock();
         for profile in &profiles {
-            self.0.ca.ensure(&self.0.dir, profile, SystemTime::now())?;
+            let ca = self.0.ca.load();
+            ca.ensure(&self.0.dir, profile, SystemTime::now())?;
         }
         let [client, serving] = &profiles;
         let identity = NodeIdentity {
@@ -289,7 +365,7 @@ impl Pki {
     }
 
     fn write_kubeconfig(&self, path: &Path, url: &str, admin: &KeyPairPem) -> Result<(), PkiError> {
-        let text = kubeconfig("xebec", url, self.ca_pem(), "kubernetes-admin", admin);
+        let text = kubeconfig("xebec", url, &self.ca_pem(), "kubernetes-admin", admin);
         if files::read_if_there(path)?.as_deref() == Some(&text) {
             return Ok(());
         }

@@ -10,11 +10,11 @@ use api_client::{Client, User};
 use crate::admission::{AdmissionContext, DefaultTolerations, admission_plugins};
 use crate::authn::Authentication;
 use crate::authz::Authorization;
-use crate::config::{Inside, Security};
+use crate::config::{Document, Inside, Security};
 use crate::pki::{ClientTrust, Pki, PkiError};
 use crate::plugin::VirtualResource;
 use crate::reviews::review_resources;
-use crate::tokens::{KeyError, ServiceAccountTokens, SigningKey, TokenConfig, TokenRequests};
+use crate::tokens::{KeyError, ServiceAccountTokens, TokenConfig, TokenKeys, TokenRequests};
 
 pub use objects::ensure_security_objects;
 
@@ -42,7 +42,7 @@ pub enum SecurityError {
 /// All that is needed to answer the questions of security once there are caches to read.
 pub struct SecurityParts {
     trust: ClientTrust,
-    key: SigningKey,
+    keys: TokenKeys,
     config: SecurityConfig,
 }
 
@@ -50,24 +50,33 @@ impl SecurityParts {
     /// # Errors
     /// When a key or certificate cannot be used.
     pub fn new(pki: &Pki, config: SecurityConfig) -> Result<Self, SecurityError> {
-        let key = SigningKey::from_pem(&pki.service_account_key()?)?;
+        let keys = TokenKeys::from_pems(&pki.service_account_keys()?)?;
         Ok(Self {
             trust: pki.client_trust()?,
-            key,
+            keys,
             config,
         })
     }
 
     /// The documents by which others verify this cluster's tokens: path and JSON.
-    pub fn openid_documents(&self) -> [(&'static str, serde_json::Value); 2] {
-        let config = self.token_config();
+    pub fn openid_documents(&self) -> [(&'static str, Document); 2] {
+        let (config, keys) = (self.token_config(), self.keys.clone());
+        let published = self.keys.clone();
         [
             (
                 "/.well-known/openid-configuration",
-                config.openid_configuration(&self.key),
+                Box::new(move || config.openid_configuration(&keys)),
             ),
-            ("/openid/v1/jwks", TokenConfig::key_set(&self.key)),
+            (
+                "/openid/v1/jwks",
+                Box::new(move || TokenConfig::key_set(&published)),
+            ),
         ]
+    }
+
+    /// The keys of service-account tokens, to be replaced while everything runs.
+    pub fn token_keys(&self) -> TokenKeys {
+        self.keys.clone()
     }
 
     fn token_config(&self) -> TokenConfig {
@@ -88,7 +97,7 @@ impl SecurityParts {
         let default_tolerations = self.config.default_tolerations;
         let reader = inside.reader;
         let client = Client::new(inside.backend, itself());
-        let tokens = ServiceAccountTokens::new(self.token_config(), self.key, reader.clone());
+        let tokens = ServiceAccountTokens::new(self.token_config(), self.keys, reader.clone());
         let authorization = Authorization::new(reader.clone());
         let authentication = Authentication::new(
             self.trust,

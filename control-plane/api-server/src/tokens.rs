@@ -17,11 +17,9 @@ use serde_json::{Value, json};
 use crate::plugin::ObjectReader;
 
 pub(crate) use bootstrap::bootstrap_user;
-pub use keys::{KeyError, SigningKey};
+pub use keys::{KeyError, TokenKeys};
 pub(crate) use resource::TokenRequests;
 pub(crate) use verify::{TokenError, service_account_groups};
-
-use verify::VerifiedTokens;
 
 /// How tokens are issued.
 #[derive(Clone, Debug)]
@@ -36,19 +34,19 @@ pub struct TokenConfig {
 
 impl TokenConfig {
     /// `/.well-known/openid-configuration`.
-    pub(crate) fn openid_configuration(&self, key: &SigningKey) -> Value {
+    pub(crate) fn openid_configuration(&self, keys: &TokenKeys) -> Value {
         json!({
             "issuer": self.issuer,
             "jwks_uri": self.jwks_uri,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [key.algorithm_name()],
+            "id_token_signing_alg_values_supported": keys.algorithm_names(),
         })
     }
 
     /// `/openid/v1/jwks`.
-    pub(crate) fn key_set(key: &SigningKey) -> Value {
-        json!({"keys": [key.jwk()]})
+    pub(crate) fn key_set(keys: &TokenKeys) -> Value {
+        json!({"keys": keys.jwks()})
     }
 }
 
@@ -58,18 +56,16 @@ pub struct ServiceAccountTokens(Arc<Shared>);
 
 struct Shared {
     config: TokenConfig,
-    key: SigningKey,
+    keys: TokenKeys,
     reader: Arc<dyn ObjectReader>,
-    verified: VerifiedTokens,
 }
 
 impl ServiceAccountTokens {
-    pub fn new(config: TokenConfig, key: SigningKey, reader: Arc<dyn ObjectReader>) -> Self {
+    pub fn new(config: TokenConfig, keys: TokenKeys, reader: Arc<dyn ObjectReader>) -> Self {
         Self(Arc::new(Shared {
             config,
-            key,
+            keys,
             reader,
-            verified: VerifiedTokens::default(),
         }))
     }
 

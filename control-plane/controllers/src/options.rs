@@ -40,6 +40,8 @@ impl std::str::FromStr for AddressBlock {
 pub struct SigningAuthority {
     pub certificate_pem: String,
     pub key_pem: String,
+    /// Goes out behind each certificate, for those who trust only the CA of before; empty mostly.
+    pub chain_pem: String,
 }
 
 /// Settings of all controllers. The defaults are those of kube-controller-manager 1.36.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kube::config::AuthInfo;
 use kube::{Client, Config};
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::request::{Pair, Purpose};
@@ -28,6 +28,9 @@ pub(super) struct Certificate {
     names: Vec<String>,
     addresses: Vec<IpAddr>,
     pub(super) self_signed: bool,
+    /// Which key has signed it, and which one it is of; where it says so.
+    signed_by: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
     pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
 }
@@ -37,6 +40,12 @@ impl Certificate {
     pub(super) fn node_name(&self) -> String {
         let name = self.common_name.strip_prefix("system:node:");
         name.unwrap_or(&self.common_name).to_owned()
+    }
+
+    /// Whether it is known to be of another CA than that one.
+    pub(super) fn is_of_another(&self, ca: &Certificate) -> bool {
+        let (by, key) = (self.signed_by.as_ref(), ca.key.as_ref());
+        by.zip(key).is_some_and(|(by, key)| by != key)
     }
 
     /// Whether it says what it should.
@@ -94,6 +103,22 @@ impl Files {
         read(&self.serving_pair().0)
     }
 
+    /// The CA that signs now.
+    pub(super) fn ca_certificate(&self) -> Result<Option<Certificate>, EnrollError> {
+        read(&self.ca())
+    }
+
+    /// Whether the CA's file was another one.
+    pub(super) fn replace_ca(&self, pem: &str) -> Result<bool, EnrollError> {
+        let path = self.ca();
+        let held =
+            fs::read_to_string(&path).map_err(|source| EnrollError::File { path, source })?;
+        if held == pem {
+            return Ok(false);
+        }
+        self.write_ca(pem).map(|()| true)
+    }
+
     pub(super) fn write_ca(&self, pem: &str) -> Result<(), EnrollError> {
         write(&self.ca(), pem)
     }
@@ -118,9 +143,10 @@ impl Files {
         let url = server.parse().map_err(|e: http::uri::InvalidUri| bad(&e))?;
         let path = self.ca();
         let ca = fs::read(&path).map_err(|source| EnrollError::File { path, source })?;
-        let (_, ca) = x509_parser::pem::parse_x509_pem(&ca).map_err(|e| bad(&e))?;
+        let cas =
+            x509_parser::pem::Pem::iter_from_buffer(&ca).map(|pem| pem.map(|pem| pem.contents));
         let mut config = Config::new(url);
-        config.root_cert = Some(vec![ca.contents]);
+        config.root_cert = Some(cas.collect::<Result<_, _>>().map_err(|e| bad(&e))?);
         config.auth_info = auth;
         Client::try_from(config).map_err(|e| bad(&e))
     }
@@ -190,9 +216,28 @@ fn parse(bytes: &[u8]) -> Result<Certificate, String> {
         names,
         addresses,
         self_signed: x509.subject() == x509.issuer(),
+        signed_by: key_identifier(&x509, |found| match found {
+            ParsedExtension::AuthorityKeyIdentifier(by) => {
+                by.key_identifier.as_ref().map(|id| id.0.to_vec())
+            }
+            _ => None,
+        }),
+        key: key_identifier(&x509, |found| match found {
+            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+            _ => None,
+        }),
         not_before: time(x509.validity().not_before),
         not_after: time(x509.validity().not_after),
     })
+}
+
+fn key_identifier(
+    x509: &X509Certificate<'_>,
+    pick: impl Fn(&ParsedExtension<'_>) -> Option<Vec<u8>>,
+) -> Option<Vec<u8>> {
+    x509.extensions()
+        .iter()
+        .find_map(|extension| pick(extension.parsed_extension()))
 }
 
 #[cfg(test)]

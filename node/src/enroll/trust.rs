@@ -8,7 +8,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::EnrollError;
 
-/// Reads `kube-public/cluster-info` from a server that is not trusted yet; gives the CA's PEM if its public key has this hash.
+/// Reads `kube-public/cluster-info` from a server that is not trusted yet; gives the PEM of the CA whose public key has this hash.
 ///
 /// # Errors
 /// When the server does not answer, or has another CA.
@@ -35,15 +35,27 @@ pub async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String, Enrol
     let text = info.data.unwrap_or_default().remove("kubeconfig");
     let text = text.ok_or_else(|| unusable("cluster-info holds no kubeconfig".to_owned()))?;
     let pem = ca_of(&text).map_err(unusable)?;
-    let found = pem_key_hash(pem.as_bytes()).map_err(unusable)?;
-    if found != *wanted {
-        return Err(EnrollError::WrongCa {
-            server: server.to_owned(),
-            found: hex::encode(found),
-            wanted: hex::encode(wanted),
-        });
+    // While the CA is changed there are two. Only the one that the hash names is trusted: nobody vouches for the other here.
+    let mut hashes = Vec::new();
+    for certificate in pem_certificates(&pem) {
+        let hash = pem_key_hash(certificate.as_bytes()).map_err(unusable)?;
+        if hash == *wanted {
+            return Ok(certificate);
+        }
+        hashes.push(hex::encode(hash));
     }
-    Ok(pem)
+    Err(EnrollError::WrongCa {
+        server: server.to_owned(),
+        found: hashes.join(" and "),
+        wanted: hex::encode(wanted),
+    })
+}
+
+/// The certificates of a PEM text, each as a text of its own.
+fn pem_certificates(pem: &str) -> impl Iterator<Item = String> + '_ {
+    const END: &str = "-----END CERTIFICATE-----";
+    let parts = pem.split_inclusive(END).filter(|part| part.contains(END));
+    parts.map(|part| format!("{}\n", part.trim()))
 }
 
 /// The last cause, which says what really happened.

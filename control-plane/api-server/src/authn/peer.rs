@@ -20,7 +20,14 @@ const REMEMBERED_LIMIT: usize = 4096;
 /// Judges chains once, as long as they do not expire.
 pub(super) struct JudgedPeers {
     trust: ClientTrust,
-    good: RwLock<HashMap<Arc<[CertificateDer<'static>]>, PeerCertificate>>,
+    good: RwLock<Good>,
+}
+
+/// Chains that were found good while the same CAs were trusted.
+#[derive(Default)]
+struct Good {
+    generation: u64,
+    chains: HashMap<Arc<[CertificateDer<'static>]>, PeerCertificate>,
 }
 
 impl JudgedPeers {
@@ -32,12 +39,13 @@ impl JudgedPeers {
     }
 
     pub(super) fn judge(&self, peer: &PeerCertificates, now: Timestamp) -> PeerCertificate {
-        if let Some(known) = self.good.read().get(&peer.0) {
-            let (PeerCertificate::Client(c) | PeerCertificate::FrontProxy(c)) = known else {
+        let generation = self.trust.generation();
+        if let Some(known) = self.remembered(peer, generation) {
+            let (PeerCertificate::Client(c) | PeerCertificate::FrontProxy(c)) = &known else {
                 unreachable!("only good ones are kept")
             };
             if c.not_after > now.as_second() {
-                return known.clone();
+                return known;
             }
         }
         let now =
@@ -48,12 +56,21 @@ impl JudgedPeers {
             PeerCertificate::Client(_) | PeerCertificate::FrontProxy(_)
         ) {
             let mut good = self.good.write();
-            if good.len() >= REMEMBERED_LIMIT {
-                good.clear();
+            if good.generation < generation || good.chains.len() >= REMEMBERED_LIMIT {
+                good.chains.clear();
+                good.generation = generation;
             }
-            good.insert(peer.0.clone(), judged.clone());
+            if good.generation == generation {
+                good.chains.insert(peer.0.clone(), judged.clone());
+            }
         }
         judged
+    }
+
+    fn remembered(&self, peer: &PeerCertificates, generation: u64) -> Option<PeerCertificate> {
+        let good = self.good.read();
+        let known = good.chains.get(&peer.0);
+        known.filter(|_| good.generation == generation).cloned()
     }
 }
 

@@ -18,8 +18,11 @@ use super::{KeyPairPem, PkiError, files};
 pub(super) struct Authority(Arc<Shared>);
 
 struct Shared {
+    /// `NAME.crt` as it is: this authority's certificate, then those that are trusted beside it.
     pem: String,
-    der: CertificateDer<'static>,
+    trusted: Vec<CertificateDer<'static>>,
+    /// What goes out behind each leaf, for those who trust only the CA of before: `NAME-cross.crt`.
+    cross: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -52,23 +55,43 @@ impl Authority {
             // A crash between the two writes leaves a key alone: nothing was signed with it yet.
             (None, _) => create(name, common_name, &certificate_path, &key_path)?,
         };
-        let der =
-            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| unusable(e.to_string()))?;
+        let trusted = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let trusted = trusted.map_err(|e| unusable(e.to_string()))?;
+        let der = trusted
+            .first()
+            .ok_or_else(|| unusable("it holds no certificate".into()))?;
         let key = KeyPair::from_pem(&key_pem).map_err(|e| PkiError::Unusable {
             path: key_path.clone(),
             reason: e.to_string(),
         })?;
-        check_authority(&der, &key).map_err(unusable)?;
-        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|e| unusable(e.to_string()))?;
-        Ok(Self(Arc::new(Shared { pem, der, issuer })))
+        check_authority(der, &key).map_err(unusable)?;
+        let issuer = Issuer::from_ca_cert_der(der, key).map_err(|e| unusable(e.to_string()))?;
+        let cross = files::read_if_there(&dir.join(format!("{name}-cross.crt")))?;
+        Ok(Self(Arc::new(Shared {
+            pem,
+            trusted,
+            cross: cross.unwrap_or_default(),
+            issuer,
+        })))
     }
 
+    /// All that is trusted, this authority's own certificate first.
     pub(super) fn pem(&self) -> &str {
         &self.0.pem
     }
 
+    /// The same in DER.
+    pub(super) fn trusted(&self) -> &[CertificateDer<'static>] {
+        &self.0.trusted
+    }
+
     pub(super) fn der(&self) -> &CertificateDer<'static> {
-        &self.0.der
+        &self.0.trusted[0]
+    }
+
+    /// PEM that belongs behind each certificate that this authority issues; mostly empty.
+    pub(super) fn cross(&self) -> &str {
+        &self.0.cross
     }
 
     pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
@@ -118,7 +141,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = profile.params(now)?.signed_by(&key, self.issuer())?;
         Ok(KeyPairPem {
-            certificate: certificate.pem(),
+            certificate: certificate.pem() + self.cross(),
             key: key.serialize_pem(),
         })
     }
@@ -156,6 +179,7 @@ impl Authority {
             && organization == profile.organization
             && leaf.public_key().subject_public_key.data.as_ref() == key.public_key_raw()
             && leaf.verify_signature(Some(ca.public_key())).is_ok()
+            && behind(certificate).trim() == self.cross().trim()
     }
 }
 
@@ -193,6 +217,19 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     X509Certificate::from_der(der)
         .ok()
         .map(|(_, certificate)| certificate)
+}
+
+/// What comes behind the first certificate of a PEM text.
+fn behind(pem: &str) -> &str {
+    const END: &str = "-----END CERTIFICATE-----";
+    pem.split_once(END).map_or("", |(_, behind)| behind)
+}
+
+/// The subject's common name.
+pub(super) fn common_name(der: &CertificateDer<'_>) -> Option<String> {
+    let certificate = parse(der)?;
+    let name = certificate.subject().iter_common_name().next()?;
+    name.as_str().ok().map(str::to_owned)
 }
 
 fn names(leaf: &X509Certificate<'_>) -> Vec<String> {

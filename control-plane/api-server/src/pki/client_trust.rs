@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -39,19 +40,44 @@ pub enum PeerCertificate {
 /// Verifies client certificates against the two authorities. Cheap to clone.
 #[derive(Clone)]
 pub struct ClientTrust {
-    client: Arc<dyn ClientCertVerifier>,
+    /// Replaced when the CA is changed.
+    client: Arc<ArcSwap<Trusted>>,
     front_proxy: Arc<dyn ClientCertVerifier>,
+}
+
+/// What is trusted from one change to the next.
+struct Trusted {
+    generation: u64,
+    verifier: Arc<dyn ClientCertVerifier>,
 }
 
 impl ClientTrust {
     pub(super) fn new(
-        client_ca: &CertificateDer<'_>,
-        front_proxy_ca: &CertificateDer<'_>,
+        client_cas: &[CertificateDer<'_>],
+        front_proxy_cas: &[CertificateDer<'_>],
     ) -> Result<Self, PkiError> {
         Ok(Self {
-            client: verifier(client_ca)?,
-            front_proxy: verifier(front_proxy_ca)?,
+            client: Arc::new(ArcSwap::from_pointee(Trusted {
+                generation: 0,
+                verifier: verifier(client_cas)?,
+            })),
+            front_proxy: verifier(front_proxy_cas)?,
         })
+    }
+
+    /// From now on certificates of these are trusted.
+    pub(super) fn replace(&self, client_cas: &[CertificateDer<'_>]) -> Result<(), PkiError> {
+        let verifier = verifier(client_cas)?;
+        self.client.rcu(|held| Trusted {
+            generation: held.generation + 1,
+            verifier: verifier.clone(),
+        });
+        Ok(())
+    }
+
+    /// Another one each time that other CAs are trusted: what was judged before it is to be judged again.
+    pub fn generation(&self) -> u64 {
+        self.client.load().generation
     }
 
     /// Judges the chain that a peer presented (leaf first) at the time `now`.
@@ -69,16 +95,20 @@ impl ClientTrust {
         {
             return PeerCertificate::FrontProxy(Arc::new(certificate));
         }
-        match self.client.verify_client_cert(leaf, intermediates, now) {
+        let client = self.client.load();
+        let verifier = &client.verifier;
+        match verifier.verify_client_cert(leaf, intermediates, now) {
             Ok(_) => PeerCertificate::Client(Arc::new(certificate)),
             Err(error) => PeerCertificate::Untrusted(error.to_string()),
         }
     }
 }
 
-fn verifier(ca: &CertificateDer<'_>) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
+fn verifier(cas: &[CertificateDer<'_>]) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
     let mut roots = RootCertStore::empty();
-    roots.add(ca.clone().into_owned())?;
+    for ca in cas {
+        roots.add(ca.clone().into_owned())?;
+    }
     let provider = Arc::new(aws_lc_rs::default_provider());
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()

@@ -59,6 +59,19 @@ pub(crate) fn write(path: &Path, data: &[u8], mode: u32) -> Result<(), PkiError>
     fs::rename(temporary, path).map_err(error("replace", path))
 }
 
+/// Removes the certificates in `dir` that are not of a CA.
+pub(crate) fn remove_leaves(dir: &Path) -> Result<(), PkiError> {
+    for entry in fs::read_dir(dir).map_err(error("read", dir))? {
+        let path = entry.map_err(error("read", dir))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_ca = name.starts_with("ca") || name.contains("-ca");
+        if name.ends_with(".crt") && !is_ca {
+            fs::remove_file(&path).map_err(error("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// The key pair `NAME.key`; made, with `NAME.pub` beside it, if there is none.
 pub(crate) fn key_or_create(dir: &Path, name: &str) -> Result<(), PkiError> {
     let path = dir.join(format!("{name}.key"));

@@ -60,3 +60,25 @@ users: null
 "
     )
 }
+
+/// The same kubeconfig with this CA in place of the one that it names.
+pub fn with_ca(kubeconfig: &str, ca_pem: &str) -> String {
+    const FIELD: &str = "certificate-authority-data:";
+    let ca = STANDARD.encode(ca_pem);
+    let line = |line: &str| match line.split_once(FIELD) {
+        Some((indent, _)) => format!("{indent}{FIELD} {ca}\n"),
+        None => format!("{line}\n"),
+    };
+    kubeconfig.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_ca_is_replaced() {
+        let before = cluster_info("https://a:1", "OLD");
+        assert_eq!(with_ca(&before, "NEW"), cluster_info("https://a:1", "NEW"));
+    }
+}

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::client::ResolvesClientCert;
-use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -51,16 +51,80 @@ impl ResolvesClientCert for LiveCertificate {
     }
 }
 
-/// How the API server connects to others of the cluster: trusting `ca` only, showing `identity`.
+/// The CAs of the moment, by which servers are judged.
+#[derive(Clone, Debug)]
+pub(super) struct LiveRoots(Arc<ArcSwap<WebPkiServerVerifier>>);
+
+impl LiveRoots {
+    pub(super) fn new(cas: &[CertificateDer<'_>]) -> Result<Self, PkiError> {
+        Ok(Self(Arc::new(ArcSwap::new(server_verifier(cas)?))))
+    }
+
+    /// New connections are judged by these.
+    pub(super) fn replace(&self, cas: &[CertificateDer<'_>]) -> Result<(), PkiError> {
+        self.0.store(server_verifier(cas)?);
+        Ok(())
+    }
+}
+
+fn server_verifier(cas: &[CertificateDer<'_>]) -> Result<Arc<WebPkiServerVerifier>, PkiError> {
+    let mut roots = RootCertStore::empty();
+    for ca in cas {
+        roots.add(ca.clone().into_owned())?;
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|e| PkiError::Tls(rustls::Error::General(e.to_string())))
+}
+
+impl ServerCertVerifier for LiveRoots {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let current = self.0.load();
+        current.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let current = self.0.load();
+        current.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let current = self.0.load();
+        current.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.load().supported_verify_schemes()
+    }
+}
+
+/// How the API server connects to others of the cluster: trusting `roots` only, showing `identity`.
 pub(super) fn client_config(
-    ca: &CertificateDer<'_>,
+    roots: &LiveRoots,
     identity: &LiveCertificate,
 ) -> Result<Arc<ClientConfig>, PkiError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(ca.clone().into_owned())?;
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(roots.clone()))
         .with_client_cert_resolver(Arc::new(identity.clone()));
     Ok(Arc::new(config))
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 
-use crate::pki::{Pki, cluster_info};
+use crate::pki::{Pki, cluster_info, with_ca};
 use crate::plugin::ObjectReader;
 use crate::rbac::{BootstrapObject, aggregated_rules, bootstrap_objects, reconciled};
 
@@ -38,15 +38,8 @@ pub async fn ensure_security_objects(
         "extension-apiserver-authentication",
         authentication_data(pki),
     );
-    ensure_config_map(client, &**reader, &authentication, false).await?;
-    let info = json!({"kubeconfig": cluster_info(server_url, pki.ca_pem())});
-    ensure_config_map(
-        client,
-        &**reader,
-        &config_map("kube-public", "cluster-info", info),
-        true,
-    )
-    .await?;
+    ensure_config_map(client, &**reader, &authentication).await?;
+    ensure_cluster_info(client, &**reader, server_url, &pki.ca_pem()).await?;
     // Whoever starts next is judged by the caches: they must have seen the roles.
     reader
         .get_latest("", "namespaces", "", "default")
@@ -121,17 +114,34 @@ fn authentication_data(pki: &Pki) -> Value {
     })
 }
 
-/// `keep` leaves one that is there as it is.
+/// One that is there keeps what it says but for the CA, and what was signed.
+async fn ensure_cluster_info(
+    client: &Client,
+    reader: &dyn ObjectReader,
+    server_url: &str,
+    ca_pem: &str,
+) -> Result<(), Status> {
+    let (namespace, name) = ("kube-public", "cluster-info");
+    let held = reader.get("", "configmaps", namespace, name);
+    let text = held.as_ref().and_then(|o| o["data"]["kubeconfig"].as_str());
+    let text = match text {
+        Some(text) => with_ca(text, ca_pem),
+        None => cluster_info(server_url, ca_pem),
+    };
+    let mut data = held.map_or(json!({}), |o| o["data"].clone());
+    data["kubeconfig"] = text.into();
+    ensure_config_map(client, reader, &config_map(namespace, name, data)).await
+}
+
 async fn ensure_config_map(
     client: &Client,
     reader: &dyn ObjectReader,
     wanted: &Value,
-    keep: bool,
 ) -> Result<(), Status> {
     let path = format!("/api/v1/namespaces/{}/configmaps", wanted.namespace());
     match reader.get("", "configmaps", wanted.namespace(), wanted.name()) {
         None => create(client, path, wanted).await,
-        Some(held) if keep || held["data"] == wanted["data"] => Ok(()),
+        Some(held) if held["data"] == wanted["data"] => Ok(()),
         Some(held) => {
             let mut object = (*held).clone();
             object["data"] = wanted["data"].clone();

@@ -59,7 +59,7 @@ impl ServiceAccountTokens {
             nbf: issued,
             sub: service_account_user(namespace, name),
         };
-        let token = self.0.key.sign(&claims).map_err(Status::internal_error)?;
+        let token = self.0.keys.sign(&claims).map_err(Status::internal_error)?;
         let expires = now + SignedDuration::from_secs(seconds);
         request["kind"] = "TokenRequest".into();
         request["apiVersion"] = format!("{GROUP}/v1").into();

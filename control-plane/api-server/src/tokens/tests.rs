@@ -35,7 +35,7 @@ fn tokens() -> (Arc<Objects>, ServiceAccountTokens) {
         jwks_uri: "https://x/openid/v1/jwks".into(),
     };
     let pem = rcgen::KeyPair::generate().expect("key").serialize_pem();
-    let key = SigningKey::from_pem(&pem).expect("key");
+    let key = TokenKeys::from_pems(&[pem]).expect("key");
     (
         objects.clone(),
         ServiceAccountTokens::new(config, key, objects),
@@ -137,11 +137,32 @@ async fn requests_are_validated() {
     .await;
 }
 
+#[tokio::test]
+async fn tokens_of_the_key_before_are_good_until_the_change_is_finished() {
+    let (_, tokens) = tokens();
+    let (first, second) = (rcgen::KeyPair::generate(), rcgen::KeyPair::generate());
+    let first = first.expect("key").serialize_pem();
+    let second = second.expect("key").serialize_pem();
+    let keys = &tokens.0.keys;
+    keys.replace(&[&first]).expect("keys");
+    let before = issue(&tokens, json!({})).await.expect("issued");
+    let is_good = |token: &str| matches!(tokens.authenticate(token, &[], now()), Some(Ok(_)));
+    assert!(is_good(&before));
+    keys.replace(&[&second, &first]).expect("keys");
+    let after = issue(&tokens, json!({})).await.expect("issued");
+    assert!(is_good(&before) && is_good(&after), "both are believed");
+    assert_eq!(keys.jwks().len(), 2);
+    keys.replace(&[&second]).expect("keys");
+    assert!(!is_good(&before), "not even where it is remembered");
+    assert!(is_good(&after));
+    assert!(keys.replace(&["garbage"]).is_err() && is_good(&after));
+}
+
 #[test]
 fn keys_are_published() {
     let (_, tokens) = tokens();
     let shared = &tokens.0;
-    let key = &TokenConfig::key_set(&shared.key)["keys"][0];
+    let key = &TokenConfig::key_set(&shared.keys)["keys"][0];
     assert_eq!(
         (
             key["alg"].as_str(),
@@ -151,7 +172,7 @@ fn keys_are_published() {
         (Some("ES256"), Some("sig"), Some("EC"))
     );
     assert_eq!(
-        shared.config.openid_configuration(&shared.key)["id_token_signing_alg_values_supported"],
+        shared.config.openid_configuration(&shared.keys)["id_token_signing_alg_values_supported"],
         json!(["ES256"])
     );
 }

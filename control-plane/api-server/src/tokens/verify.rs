@@ -52,11 +52,11 @@ pub(crate) enum TokenError {
 pub(super) struct VerifiedTokens(RwLock<HashMap<[u8; 32], Arc<Claims>>>);
 
 impl VerifiedTokens {
-    fn get(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
+    pub(super) fn get(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
         self.0.read().get(digest).cloned()
     }
 
-    fn put(&self, digest: [u8; 32], claims: Arc<Claims>, now: Timestamp) {
+    pub(super) fn put(&self, digest: [u8; 32], claims: Arc<Claims>, now: Timestamp) {
         let mut held = self.0.write();
         if held.len() >= REMEMBERED_LIMIT {
             held.retain(|_, c| c.exp > now.as_second());
@@ -84,16 +84,15 @@ impl ServiceAccountTokens {
         };
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
         let digest: [u8; 32] = digest.as_ref().try_into().expect("SHA-256 has 32 bytes");
-        if let Some(claims) = self.0.verified.get(&digest) {
+        if let Some(claims) = self.0.keys.remembered(&digest) {
             return Some(self.check(&claims, target, now));
         }
         if !self.is_ours(token) {
             return None;
         }
-        let Some(claims) = self.0.key.open(token).map(Arc::new) else {
+        let Some(claims) = self.0.keys.open(token, digest, now) else {
             return Some(Err(TokenError::Invalid));
         };
-        self.0.verified.put(digest, claims.clone(), now);
         Some(self.check(&claims, target, now))
     }
 

@@ -153,7 +153,7 @@ fn sign(
         now + SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::from_secs(0)) - BACKDATE;
     params.not_after = time(until).into();
     request.params = params;
-    Ok(request.signed_by(&issuer)?.pem())
+    Ok(request.signed_by(&issuer)?.pem() + &authority.chain_pem)
 }
 
 #[cfg(test)]
@@ -170,6 +170,7 @@ mod tests {
         SigningAuthority {
             certificate_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
+            chain_pem: String::new(),
         }
     }
 

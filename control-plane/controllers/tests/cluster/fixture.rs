@@ -41,10 +41,11 @@ fn superuser() -> Arc<User> {
 fn options(pki: &Pki, directory: &std::path::Path) -> Options {
     Options {
         cluster_cidrs: vec!["10.42.0.0/16".parse().expect("a block")],
-        root_ca_pem: pki.ca_pem().to_owned(),
+        root_ca_pem: pki.ca_pem(),
         signing_authority: Some(SigningAuthority {
-            certificate_pem: pki.ca_pem().to_owned(),
+            certificate_pem: pki.ca_pem(),
             key_pem: std::fs::read_to_string(directory.join("ca.key")).expect("a key"),
+            chain_pem: String::new(),
         }),
         ..Options::default()
     }
