@@ -4,6 +4,8 @@
 
 #[path = "cluster/harness.rs"]
 mod harness;
+#[path = "cluster/losses.rs"]
+mod losses;
 
 use std::time::Duration;
 

@@ -36,18 +36,21 @@ impl Program {
         }
     }
 
-    fn command(self) -> Result<Command> {
-        Ok(match self {
-            Program::Etcd34 => Command::new("etcd"),
-            Program::Etcd35 => Command::new(etcd_3_5("etcd")?),
-            Program::Xebec => {
-                // Another program under the same flags, to try a part of the store without the whole binary.
-                let other = std::env::var_os("XEBEC_TEST_STORE").map(PathBuf::from);
-                let mut command = Command::new(other.map_or_else(binary, Ok)?);
-                command.args(["store", "--log-level=warn"]);
-                command
-            }
-        })
+    /// The program, saying little.
+    pub(crate) fn command(self) -> Result<Command> {
+        let program = match self {
+            Program::Etcd34 => PathBuf::from("etcd"),
+            Program::Etcd35 => etcd_3_5("etcd")?,
+            // Another program under the same flags, to try a part of the store without the whole binary.
+            Program::Xebec => std::env::var_os("XEBEC_TEST_STORE")
+                .map_or_else(binary, |other| Ok(PathBuf::from(other)))?,
+        };
+        let mut command = Command::new(program);
+        match self {
+            Program::Xebec => command.args(["store", "--log-level=warn"]),
+            _ => command.arg("--log-level=error"),
+        };
+        Ok(command)
     }
 }
 
@@ -289,8 +292,5 @@ fn spawn(program: Program, directory: &Path, port: u16, flags: &[String]) -> Res
         .arg(format!("--listen-client-urls={url}"))
         .arg(format!("--advertise-client-urls={url}"))
         .args(flags);
-    if program != Program::Xebec {
-        command.arg("--log-level=error");
-    }
     Process::start(&mut command, &directory.join("log"))
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cluster::{binary, free_port};
+use crate::cluster::free_port;
 use crate::command::run;
-use crate::etcd::Etcdctl;
+use crate::etcd::{Etcdctl, Program};
 use crate::process::Process;
 use crate::wait::eventually;
 
@@ -28,6 +28,7 @@ pub struct StoreMember {
 
 /// Members of one cluster; stopped and cleaned when dropped.
 pub struct StoreCluster {
+    program: Program,
     /// They end before the directory goes.
     pub members: Vec<StoreMember>,
     directory: tempfile::TempDir,
@@ -36,7 +37,13 @@ pub struct StoreCluster {
 impl StoreCluster {
     /// Founds a cluster of three under etcd's flags, and these.
     pub fn found(flags: &[&str]) -> Result<Self> {
+        Self::found_of(Program::Xebec, flags)
+    }
+
+    /// The same of any program.
+    pub fn found_of(program: Program, flags: &[&str]) -> Result<Self> {
         let mut cluster = Self {
+            program,
             directory: tempfile::tempdir()?,
             members: Vec::new(),
         };
@@ -73,9 +80,9 @@ impl StoreCluster {
         let data = self.data(at);
         let member = &mut self.members[at];
         let log = self.directory.path().join(format!("{}.log", member.name));
-        let mut command = Command::new(binary()?);
+        let mut command = self.program.command()?;
         command
-            .args(["store", "--log-level=warn", "--name", &member.name])
+            .args(["--name", &member.name])
             .arg(format!("--data-dir={}", data.display()))
             .arg(format!("--listen-client-urls={}", member.client))
             .arg(format!("--advertise-client-urls={}", member.client))
@@ -89,6 +96,12 @@ impl StoreCluster {
     pub fn kill(&mut self, at: usize) -> Result<()> {
         let process = self.members[at].process.take();
         process.context("it runs")?.kill()
+    }
+
+    /// The port at which a member serves clients.
+    pub fn port(&self, at: usize) -> u16 {
+        let (_, port) = self.members[at].client.rsplit_once(':').unwrap_or_default();
+        port.parse().expect("a URL of ours ends with a port")
     }
 
     /// Where a test may leave files of its own.

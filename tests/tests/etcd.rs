@@ -132,3 +132,24 @@ fn nothing_acknowledged_is_lost_by_kill() -> Result<()> {
     ensure!(keys.split_whitespace().count() == 30, "{keys}");
     Ok(())
 }
+
+/// Deletes of the newest revisions are compacted away, and the process is killed: the revision stays what it was.
+#[test]
+fn compaction_and_kill_keep_the_revision() -> Result<()> {
+    let mut store = Store::start()?;
+    for key in ["a", "b"] {
+        store.check(&format!("put {key} 1"), "", "OK\n")?;
+        store.check(&format!("del {key}"), "", "1\n")?;
+    }
+    let compacted = "compacted revision 5\n";
+    store.check("compaction 5 --physical", "", compacted)?;
+    store.process.kill_and_restart()?;
+    let answer = store.ok("get a --write-out=json")?;
+    ensure!(answer.contains("\"revision\":5,"), "{answer}");
+    store.fail(
+        "get a --rev=4",
+        "etcdserver: mvcc: required revision has been compacted",
+    )?;
+    store.check("put a 2", "", "OK\n")?;
+    store.check("get a --rev=6", "", "a\n2\n")
+}

@@ -23,6 +23,7 @@ use crate::methods::{self, Kind, METHODS};
 use crate::metrics::Metrics;
 use crate::serve::Offer;
 use crate::splice::WatchServer;
+use crate::while_led::WhileLed;
 
 /// All services of one front. Cheap to clone.
 #[derive(Clone)]
@@ -102,13 +103,12 @@ impl Dispatch {
         let metrics = self.front.metrics.clone();
         metrics.started(method);
         if self.front.store.is_learner() && !methods::is_for_learners(method) {
-            metrics.handled(method, tonic::Code::Unavailable as usize);
-            return refuse(not_for_learners());
+            let refusal = not_for_learners();
+            metrics.handled(method, refusal.code() as usize);
+            return refuse(refusal);
         }
-        if METHODS[method].kind == Kind::Unary
-            && requires_leader(request.headers())
-            && self.front.store.leader().leader.is_none()
-        {
+        let requires_leader = requires_leader(request.headers());
+        if requires_leader && self.front.store.leader().leader.is_none() {
             metrics.handled(method, tonic::Code::Unavailable as usize);
             return refuse(no_leader());
         }
@@ -117,6 +117,9 @@ impl Dispatch {
             metrics: metrics.clone(),
         });
         let answer = self.route(METHODS[method].service, request);
+        // A stream outlives the look at the leader above.
+        let ends_unled = requires_leader && METHODS[method].kind != Kind::Unary;
+        let ends_unled = ends_unled.then(|| self.front.clone());
         async move {
             let mut answer = match answer.await {
                 Ok(answer) => answer,
@@ -125,7 +128,13 @@ impl Dispatch {
             reword_too_large(answer.headers_mut());
             let mut call = Call::new(method, metrics);
             call.look_for_end(answer.headers());
-            answer.map(|body| Outgoing::Grpc(Counted { body, call }))
+            answer.map(|body| {
+                let body = match ends_unled {
+                    Some(front) => GrpcBody::new(WhileLed::new(body, front)),
+                    None => body,
+                };
+                Outgoing::Grpc(Counted { body, call })
+            })
         }
         .boxed()
     }

@@ -106,14 +106,14 @@ impl Front {
                 .await
                 .is_err()
             {
-                break;
+                // The store ends, which its streams are told otherwise.
+                return std::future::pending().await;
             }
             let found = leadership.wait_for(|now| now.leader.is_some());
             if tokio::time::timeout(limit, found).await.is_err() {
-                break;
+                return no_leader();
             }
         }
-        no_leader()
     }
 }
 

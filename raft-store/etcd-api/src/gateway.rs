@@ -24,7 +24,7 @@ use xebec_proto::etcdserverpb::maintenance_server::Maintenance;
 use xebec_proto::v3electionpb::election_server::Election;
 use xebec_proto::v3lockpb::lock_server::Lock;
 
-use crate::front::{Front, not_for_learners};
+use crate::front::{Front, no_leader, not_for_learners};
 use crate::health::{json, text};
 
 /// A method with one request and one answer.
@@ -63,12 +63,12 @@ pub(crate) fn routes() -> Router<Front> {
 fn kv_and_leases() -> Router<Front> {
     let watch = async |front: Front, requests: Vec<_>| {
         let requests = futures::stream::iter(requests.into_iter().map(Ok));
-        let answers = front.watch_stream(requests, false);
+        let answers = front.watch_stream(requests);
         Ok(answers.map(|answer| answer.map(|answer| answer.into_message())))
     };
     let keep_alive = async |front: Front, requests: Vec<_>| {
         let requests = futures::stream::iter(requests.into_iter().map(Ok));
-        Ok(Box::pin(front.keep_alive_stream(requests, false)))
+        Ok(Box::pin(front.keep_alive_stream(requests)))
     };
     Router::new()
         .route("/kv/range", unary!(Kv::range))
@@ -128,8 +128,8 @@ fn auth() -> Router<Front> {
         .route("/auth/role/revoke", unary!(Auth::role_revoke_permission))
 }
 
-/// Refuses what a learner does not serve.
-pub(crate) async fn refuse_for_learners(
+/// Refuses what a learner does not serve, and what wants a leader while there is none.
+pub(crate) async fn refuse_unserved(
     State(front): State<Front>,
     request: axum::extract::Request,
     next: axum::middleware::Next,
@@ -137,6 +137,11 @@ pub(crate) async fn refuse_for_learners(
     const SERVED: [&str; 3] = ["/kv/range", "/maintenance/status", "/maintenance/snapshot"];
     if front.store.is_learner() && !SERVED.contains(&request.uri().path()) {
         return refuse(&not_for_learners());
+    }
+    // As grpc-gateway hands metadata on.
+    let wanted = request.headers().get("grpc-metadata-hasleader");
+    if wanted.is_some_and(|value| value == "true") && front.store.leader().leader.is_none() {
+        return refuse(&no_leader());
     }
     next.run(request).await
 }

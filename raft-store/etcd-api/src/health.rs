@@ -26,7 +26,7 @@ pub(crate) fn routes(front: &Front, offer: Offer) -> Router {
     if offer == Offer::Everything {
         // JSON takes more room than the message that it stands for.
         let limit = DefaultBodyLimit::max(front.max_message_bytes() * 2);
-        let learners = middleware::from_fn_with_state(front.clone(), gateway::refuse_for_learners);
+        let learners = middleware::from_fn_with_state(front.clone(), gateway::refuse_unserved);
         let gateway = gateway::routes().layer(limit).layer(learners);
         routes = routes
             .route("/version", get(version).fallback(only_get))

@@ -10,14 +10,13 @@ use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::lease_server::Lease;
 
 use crate::error::status;
-use crate::front::{Front, requires_leader};
+use crate::front::Front;
 
 impl Front {
     /// Renews the leases of one stream, in the order in which they are asked for.
     pub(crate) fn keep_alive_stream<S>(
         &self,
         requests: S,
-        requires_leader: bool,
     ) -> impl Stream<Item = Result<pb::LeaseKeepAliveResponse, Status>> + Send + use<S>
     where
         S: Stream<Item = Result<pb::LeaseKeepAliveRequest, Status>> + Send + 'static,
@@ -39,10 +38,8 @@ impl Front {
         });
         let front = self.clone();
         let ended = async move {
-            tokio::select! {
-                () = front.shutdown.cancelled() => status(store::Error::Stopped),
-                lost = front.leader_lost(), if requires_leader => lost,
-            }
+            front.shutdown.cancelled().await;
+            status(store::Error::Stopped)
         };
         until(answers, ended)
     }
@@ -107,8 +104,7 @@ impl Lease for Front {
         &self,
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let requires_leader = requires_leader(request.metadata().as_ref());
-        let answers = self.keep_alive_stream(request.into_inner(), requires_leader);
+        let answers = self.keep_alive_stream(request.into_inner());
         Ok(Response::new(Box::pin(answers)))
     }
 

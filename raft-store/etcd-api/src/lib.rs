@@ -34,6 +34,7 @@ mod watch;
 #[cfg(test)]
 mod watch_test;
 mod watcher;
+mod while_led;
 
 pub use front::{Front, Options};
 pub use serve::ServeError;

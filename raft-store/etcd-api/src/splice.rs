@@ -21,7 +21,7 @@ use xebec_proto::etcdserverpb as pb;
 use xebec_proto::mvccpb;
 
 use crate::convert::key_value;
-use crate::front::{Front, requires_leader};
+use crate::front::Front;
 
 /// The events' number in `WatchResponse`.
 const EVENTS: u32 = 11;
@@ -150,10 +150,7 @@ impl StreamingService<pb::WatchRequest> for WatchServer {
     type Future = BoxFuture<'static, Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<pb::WatchRequest>>) -> Self::Future {
-        let requires_leader = requires_leader(request.metadata().as_ref());
-        let answers = self
-            .front
-            .watch_stream(request.into_inner(), requires_leader);
+        let answers = self.front.watch_stream(request.into_inner());
         async move {
             Ok(tonic::Response::new(
                 Box::pin(answers) as Self::ResponseStream

@@ -14,7 +14,7 @@ use xebec_proto::etcdserverpb::watch_request::RequestUnion;
 
 use crate::front::Front;
 use crate::splice::WatchAnswer;
-use crate::watcher::{ProgressQuery, Target, start};
+use crate::watcher::{Query, Reached, Target, start};
 
 /// Responses of one stream that wait for the client to read.
 const RESPONSE_QUEUE: usize = 16;
@@ -31,7 +31,6 @@ impl Front {
     pub(crate) fn watch_stream<S>(
         &self,
         requests: S,
-        requires_leader: bool,
     ) -> impl Stream<Item = Result<WatchAnswer, Status>> + Send + use<S>
     where
         S: Stream<Item = Result<pb::WatchRequest, Status>> + Send + Unpin + 'static,
@@ -43,15 +42,24 @@ impl Front {
             watchers: HashMap::new(),
             next_id: 0,
         };
-        tokio::spawn(stream.run(requests, requires_leader));
+        tokio::spawn(stream.run(requests));
         ReceiverStream::new(receiver)
     }
 }
 
 /// A watcher's task; it ends when this is dropped.
 struct Watcher {
-    queries: mpsc::Sender<ProgressQuery>,
+    queries: mpsc::Sender<Query>,
     task: tokio::task::JoinHandle<()>,
+}
+
+impl Watcher {
+    /// Has it deliver nothing more, and say how far it is; none if it has ended.
+    async fn hold(&self) -> Option<Option<Reached>> {
+        let (sender, answer) = oneshot::channel();
+        self.queries.send(Query::Hold(sender)).await.ok()?;
+        answer.await.ok()
+    }
 }
 
 impl Drop for Watcher {
@@ -71,11 +79,8 @@ impl WatchStream {
     async fn run(
         mut self,
         mut requests: impl Stream<Item = Result<pb::WatchRequest, Status>> + Unpin,
-        requires_leader: bool,
     ) {
         let front = self.front.clone();
-        let leader_lost = front.leader_lost();
-        tokio::pin!(leader_lost);
         let mut asks = true;
         loop {
             let request = tokio::select! {
@@ -85,9 +90,6 @@ impl WatchStream {
                 () = front.shutdown.cancelled() => {
                     let stopped = Status::unavailable("etcdserver: server stopped");
                     return drop(self.responses.send(Err(stopped)).await);
-                }
-                lost = &mut leader_lost, if requires_leader => {
-                    return drop(self.responses.send(Err(lost)).await);
                 }
             };
             let request = match request {
@@ -202,28 +204,51 @@ impl WatchStream {
         let mut applied = self.front.store.applied();
         // It fails only when the store ends, and then so does the stream.
         let _ = applied.wait_for(|revision| *revision >= asked_at).await;
-        let mut reached = i64::MAX;
+        // Nothing is delivered from here on, so that what is said of all fits in with what each was told.
+        let reached = self.reached().await;
+        let sent = match reached {
+            Some(revision) => {
+                let header = self.front.header(revision);
+                self.send(pb::WatchResponse {
+                    header,
+                    watch_id: ALL_WATCHERS,
+                    ..Default::default()
+                })
+                .await
+            }
+            None => Some(()),
+        };
         for watcher in self.watchers.values() {
-            let (sender, answer) = oneshot::channel();
-            if watcher.queries.send(sender).await.is_err() {
-                continue;
-            }
-            match answer.await {
-                Ok(Some(revision)) => reached = reached.min(revision),
-                Ok(None) => return Some(()),
-                // The watcher was cancelled by the store meanwhile.
-                Err(_) => {}
+            // One that has ended needs it no more.
+            let _ = watcher.queries.send(Query::Resume).await;
+        }
+        sent
+    }
+
+    /// Holds all watchers; the revision up to which all have delivered everything, which is no older than any that one of
+    /// them was told. None while one has not caught up.
+    async fn reached(&self) -> Option<i64> {
+        let mut all = HashMap::new();
+        for (id, watcher) in &self.watchers {
+            // It was cancelled by the store meanwhile, or says that it has not caught up.
+            if let Some(reached) = watcher.hold().await {
+                all.insert(*id, reached?);
             }
         }
-        if reached == i64::MAX {
-            reached = self.front.store.revision();
+        let told = all.values().map(|reached| reached.told).max().unwrap_or(0);
+        // Those that were held before another was told something newer: nothing is missing for them, or they are behind.
+        for (id, reached) in all
+            .iter_mut()
+            .filter(|(_, reached)| reached.revision < told)
+        {
+            if let Some(again) = self.watchers[id].hold().await {
+                *reached = again?;
+            }
         }
-        let header = self.front.header(reached);
-        self.send(pb::WatchResponse {
-            header,
-            watch_id: ALL_WATCHERS,
-            ..Default::default()
-        })
-        .await
+        let least = all.values().map(|reached| reached.revision).min();
+        match least {
+            Some(revision) => (revision >= told).then_some(revision),
+            None => Some(self.front.store.revision()),
+        }
     }
 }

@@ -45,7 +45,7 @@ async fn a_stream_has_only_so_many_watchers() {
     };
     let (front, _dir) = front(options).await;
     let made = (0..3).map(|_| create(false)).collect();
-    let answers = front.watch_stream(requests(made), false).take(3);
+    let answers = front.watch_stream(requests(made)).take(3);
     let answers = tokio::time::timeout(LIMIT, answers.collect::<Vec<_>>()).await;
     let said: Vec<_> = answers
         .unwrap()
@@ -69,7 +69,7 @@ async fn idle_watchers_that_asked_are_told_the_revision() {
     };
     let (front, _dir) = front(options).await;
     let made = vec![create(false), create(true)];
-    let mut answers = Box::pin(front.watch_stream(requests(made), false).skip(2));
+    let mut answers = Box::pin(front.watch_stream(requests(made)).skip(2));
     for _ in 0..2 {
         let told = tokio::time::timeout(LIMIT, answers.next()).await.unwrap();
         let told = told.unwrap().unwrap().into_message();

@@ -25,8 +25,22 @@ fn next_progress(front: &Front, id: i64) -> Instant {
     Instant::now() + interval + interval / 100 * (id.rem_euclid(10) as u32)
 }
 
-/// Asks how far the watcher has delivered everything; none while it has not caught up.
-pub(crate) type ProgressQuery = oneshot::Sender<Option<i64>>;
+/// How far a watcher is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    /// Everything up to here was delivered.
+    pub revision: i64,
+    /// The newest revision that the client was told.
+    pub told: i64,
+}
+
+/// What a stream wants of its watcher, to answer for all of them in order.
+pub(crate) enum Query {
+    /// How far it is; none while it has not caught up. It delivers nothing from then on.
+    Hold(oneshot::Sender<Option<Reached>>),
+    /// It goes on.
+    Resume,
+}
 
 /// What a client wants to watch.
 pub(crate) struct Target {
@@ -79,7 +93,7 @@ impl Target {
 pub(crate) async fn start(
     front: Front,
     target: Target,
-    mut queries: mpsc::Receiver<ProgressQuery>,
+    mut queries: mpsc::Receiver<Query>,
     responses: Responses,
 ) {
     let Target {
@@ -94,16 +108,26 @@ pub(crate) async fn start(
         Err(compacted) => return drop(responses.send(Ok(compaction(&front, id, compacted))).await),
     };
     let mut idle_until = next_progress(&front, id);
+    let (mut held, mut told) = (false, 0);
     loop {
         let batch = tokio::select! {
-            batch = watcher.next() => batch,
+            batch = watcher.next(), if !held => batch,
             Some(query) = queries.recv() => {
-                let _ = query.send(watcher.progress());
+                held = match query {
+                    Query::Hold(answer) => {
+                        let reached = watcher.progress();
+                        let reached = reached.map(|revision| Reached { revision, told });
+                        let _ = answer.send(reached);
+                        true
+                    }
+                    Query::Resume => false,
+                };
                 continue;
             }
-            () = sleep_until(idle_until), if progress_notify => {
+            () = sleep_until(idle_until), if progress_notify && !held => {
                 idle_until = next_progress(&front, id);
                 let Some(revision) = watcher.progress() else { continue };
+                told = revision;
                 let header = front.header(revision);
                 let response = pb::WatchResponse { header, watch_id: id, ..Default::default() };
                 if responses.send(Ok(response.into())).await.is_err() {
@@ -116,6 +140,7 @@ pub(crate) async fn start(
         match batch {
             Ok(batch) if batch.events.is_empty() => {}
             Ok(batch) => {
+                told = batch.revision;
                 for response in answers(&front, id, batch, prev_kv, fragment) {
                     if responses.send(Ok(response)).await.is_err() {
                         return;

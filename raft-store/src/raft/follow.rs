@@ -85,7 +85,7 @@ pub async fn follow_members(
     }
 }
 
-/// Whether a quorum has answered the leader of late.
+/// Whether a quorum has answered the leader, or the leader was heard of, of late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Contact {
     /// At that time it is to be looked at again, if there are others who vote.
@@ -99,6 +99,8 @@ struct Others {
     none: bool,
     /// Some vote.
     vote: bool,
+    /// It is this member that leads, or says so.
+    leads: bool,
 }
 
 fn look(metrics: &ServerMetrics, applied_term: &mut watch::Receiver<u64>) -> (Leadership, Others) {
@@ -114,6 +116,7 @@ fn look(metrics: &ServerMetrics, applied_term: &mut watch::Receiver<u64>) -> (Le
     let others = Others {
         none: members.nodes().count() == 1,
         vote: is_leader && members.voter_ids().count() > 1,
+        leads: is_leader,
     };
     (now, others)
 }
@@ -123,6 +126,10 @@ fn contact(raft: &Raft, since: Instant, limit: Duration) -> Contact {
     let metrics = raft.data_metrics();
     let acked = metrics.borrow_watched().last_quorum_acked;
     let heard = acked.map_or(since, |acked| since.max(Instant::now() - acked.elapsed()));
+    since_heard(heard, limit)
+}
+
+fn since_heard(heard: Instant, limit: Duration) -> Contact {
     match heard + limit {
         until if until > Instant::now() => Contact::Until(Some(until)),
         _ => Contact::Lost,
@@ -130,10 +137,12 @@ fn contact(raft: &Raft, since: Instant, limit: Duration) -> Contact {
 }
 
 /// Tells who leads. This member counts as leader once it has applied an entry of its own term. One that no quorum has
-/// answered for `limit` knows of no leader: another may lead by now.
+/// answered for `limit` knows of no leader, for another may lead by now; and neither does one that has not heard of its
+/// leader for so long: Raft itself names that one until there is another.
 pub async fn follow_leadership(
     raft: &Raft,
     applied_term: &mut watch::Receiver<u64>,
+    mut heard: watch::Receiver<Instant>,
     leadership: &watch::Sender<Leadership>,
     leads: &AtomicBool,
     limit: Duration,
@@ -141,8 +150,8 @@ pub async fn follow_leadership(
     let mut metrics = raft.server_metrics();
     let mut answers = raft.data_metrics();
     let mut ticks = true;
-    // In which term this member leads others, and since when.
-    let mut leading = (None, Instant::now());
+    // Who leads in which term, whether that is this member, and since when.
+    let mut led = ((0, None, false), Instant::now());
     loop {
         let (mut now, others) = look(&metrics.borrow_watched(), applied_term);
         let alone = now.is_leader && others.none;
@@ -152,17 +161,20 @@ pub async fn follow_leadership(
             ticks = !alone;
             raft.runtime_config().tick(ticks);
         }
-        let led = others.vote.then_some(now.term);
-        if leading.0 != led {
-            leading = (led, Instant::now());
+        let by = (now.term, now.leader, others.vote);
+        if led.0 != by {
+            led = (by, Instant::now());
         }
-        let mut contact_is = Contact::Until(None);
-        if led.is_some() {
+        let contact_is = if others.vote {
             answers.borrow_and_update();
-            contact_is = contact(raft, leading.1, limit);
-            if contact_is == Contact::Lost {
-                now.leader = None;
-            }
+            contact(raft, led.1, limit)
+        } else if now.leader.is_some() && !others.leads {
+            since_heard(led.1.max(*heard.borrow_and_update()), limit)
+        } else {
+            Contact::Until(None)
+        };
+        if contact_is == Contact::Lost {
+            now.leader = None;
         }
         leads.store(now.is_leader, Ordering::SeqCst);
         let before = *leadership.borrow();
@@ -181,6 +193,7 @@ pub async fn follow_leadership(
             changed = metrics.changed() => if changed.is_err() { return },
             changed = applied_term.changed() => if changed.is_err() { return },
             changed = answers.changed(), if contact_is == Contact::Lost => if changed.is_err() { return },
+            changed = heard.changed(), if contact_is == Contact::Lost => if changed.is_err() { return },
             () = until(look), if look.is_some() => {}
         }
     }

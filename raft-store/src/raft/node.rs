@@ -192,6 +192,7 @@ async fn start(
     take_lead(&raft, parts.me.member, parts.founders, &parts.sole_voter).await?;
     parts.followed.set_members(&raft, &peers).await?;
     let reconfigure = Arc::new(Reconfigure::new(parts.me.member, config.election_timeout));
+    let (heard, hearing) = watch::channel(tokio::time::Instant::now());
     let service: Arc<dyn Service> = Arc::new(PeerService {
         raft: raft.clone(),
         peers: peers.clone(),
@@ -200,6 +201,7 @@ async fn start(
         reconfigure: reconfigure.clone(),
         accepted: Accepted::default(),
         incoming: Incoming::new(parts.snapshots, parts.me.cluster),
+        heard,
     });
     let leadership = parts.leadership.subscribe();
     let driver = Driver {
@@ -235,7 +237,7 @@ async fn start(
             () = follow_members(&raft, &peers, followed.removed.clone()) => {}
             () = publish(&raft, &peers, &reconfigure, &config, leadership.clone(), published) => {}
             () = take_care(&raft, &reconfigure, config.heartbeat) => {}
-            () = follow_leadership(&raft, &mut followed.term, &sender, &leads, config.quorum_silence()) => {}
+            () = follow_leadership(&raft, &mut followed.term, hearing, &sender, &leads, config.quorum_silence()) => {}
         }
     };
     // Tasks, those that every write wakes apart: to wake the thread's outermost future costs a system call.

@@ -9,6 +9,8 @@ use openraft::async_runtime::WatchReceiver;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::membership::Change;
 use super::reconfigure::Reconfigure;
@@ -51,6 +53,8 @@ pub struct PeerService {
     pub reconfigure: Arc<Reconfigure>,
     pub accepted: Accepted,
     pub incoming: Incoming,
+    /// Told when a leader was heard of.
+    pub heard: watch::Sender<Instant>,
 }
 
 #[async_trait]
@@ -59,6 +63,7 @@ impl Service for PeerService {
         match kind {
             Kind::Append => {
                 let request = decode_append(body).map_err(malformed)?;
+                self.heard.send_replace(Instant::now());
                 let answer = self.raft.append_entries(request).await;
                 answer
                     .map(|answer| encode_append_answer(&answer))

@@ -1,36 +1,89 @@
 //! Members in one process over loopback, and a switch that cuts the connections of some.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use raft_store::*;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// URLs of members that nobody reaches and who reach nobody.
-#[derive(Clone, Default)]
-pub struct Switch(Arc<Mutex<BTreeSet<String>>>);
+/// Cuts members off, and counts what is sent to them.
+#[derive(Clone)]
+pub struct Switch(Arc<watch::Sender<Wires>>);
+
+#[derive(Default)]
+struct Wires {
+    /// URLs of members that nobody reaches and who reach nobody.
+    cut: BTreeSet<String>,
+    /// Bytes written on connections that others made to a URL.
+    sent: BTreeMap<String, u64>,
+    /// What is sent to a URL at which it is cut off by itself.
+    limits: BTreeMap<String, u64>,
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Wires::default())))
+    }
+}
 
 impl Switch {
     pub fn cut(&self, url: &str) {
-        self.0.lock().unwrap().insert(url.to_owned());
+        self.0.send_modify(|wires| {
+            wires.cut.insert(url.to_owned());
+        });
     }
 
     pub fn mend(&self, url: &str) {
-        self.0.lock().unwrap().remove(url);
+        self.0.send_modify(|wires| {
+            wires.cut.remove(url);
+        });
+    }
+
+    /// Cuts the member off once so many more bytes were sent to it.
+    pub fn cut_after(&self, url: &str, bytes: u64) {
+        let limit = self.sent(url) + bytes;
+        self.0.send_modify(|wires| {
+            wires.limits.insert(url.to_owned(), limit);
+        });
+    }
+
+    /// Waits until the member is cut off.
+    pub async fn until_cut(&self, url: &str) {
+        let mut wires = self.0.subscribe();
+        within(wires.wait_for(|wires| wires.cut.contains(url)))
+            .await
+            .unwrap();
+    }
+
+    /// Bytes sent to the member so far.
+    pub fn sent(&self, url: &str) -> u64 {
+        self.0.borrow().sent.get(url).copied().unwrap_or(0)
+    }
+
+    fn count(&self, url: &str, bytes: usize) {
+        self.0.send_modify(|wires| {
+            let sent = wires.sent.entry(url.to_owned()).or_default();
+            *sent += bytes as u64;
+            if wires.limits.get(url).is_some_and(|limit| *sent >= *limit) {
+                wires.limits.remove(url);
+                wires.cut.insert(url.to_owned());
+            }
+        });
     }
 
     fn is_cut(&self, urls: &[String; 2]) -> bool {
-        let cut = self.0.lock().unwrap();
-        urls.iter().any(|url| cut.contains(url))
+        let wires = self.0.borrow();
+        urls.iter().any(|url| wires.cut.contains(url))
     }
 }
 
@@ -95,7 +148,10 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        let [_, to] = &self.ends;
+        self.switch.count(to, written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -123,6 +179,11 @@ pub fn free_url() -> String {
 impl Cluster {
     /// Founds a cluster of `size` members and waits until all know each other.
     pub async fn found(size: usize) -> Self {
+        Self::found_with(size, |_| {}).await
+    }
+
+    /// The same with what `tune` does to their configuration.
+    pub async fn found_with(size: usize, tune: impl Fn(&mut Config)) -> Self {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         // Only the first test of a process sets it.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
@@ -140,7 +201,8 @@ impl Cluster {
                 members: list.clone(),
                 token: "test".to_owned(),
             };
-            cluster.add_config(name, url, bootstrap);
+            let at = cluster.add_config(name, url, bootstrap);
+            tune(&mut cluster.configs[at]);
         }
         for at in 0..size {
             cluster.start(at).await;

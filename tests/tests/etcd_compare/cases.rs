@@ -4,10 +4,13 @@ mod auth;
 mod cluster;
 mod compaction;
 mod gateway;
+mod kubernetes;
 mod lease;
 mod limits;
 mod locks;
 mod maintenance;
+mod members;
+mod promises;
 mod range;
 mod txn;
 mod txn_compare;
@@ -19,7 +22,10 @@ use xebec_proto::etcdserverpb as pb;
 
 use crate::session::Case;
 
-/// Every case; those that compact come last, since they take history from the others.
+pub use members::CASES as MEMBERS;
+pub use promises::CASES as PROMISES;
+
+/// Every case that asks one member; those that compact come last, since they take history from the others.
 pub fn all() -> impl Iterator<Item = &'static Case> {
     [
         range::CASES,
@@ -35,6 +41,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         auth::CASES,
         limits::CASES,
         gateway::CASES,
+        kubernetes::CASES,
         compaction::CASES,
     ]
     .into_iter()

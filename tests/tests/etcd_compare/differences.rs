@@ -5,6 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
+/// What a version ends with where the difference is one of three members.
+pub const OF_THREE: &str = " of three";
+
 /// Pairs of a case's name and an etcd's, each to be met once.
 pub struct Differences {
     listed: BTreeSet<(String, String)>,
@@ -38,10 +41,14 @@ impl Differences {
         self.listed.remove(&(case.to_owned(), version.to_owned()))
     }
 
-    /// Rows whose case or version does not exist.
-    pub fn unknown(self) -> impl Iterator<Item = String> {
-        self.listed.into_iter().map(|(case, version)| {
-            format!("a difference of an unknown case or version is listed: {case} {version}")
-        })
+    /// Rows of an etcd of one or of three members whose case or version does not exist.
+    pub fn unknown(self, of_three: bool) -> impl Iterator<Item = String> {
+        let asked = move |(_, version): &(String, String)| version.ends_with(OF_THREE) == of_three;
+        self.listed
+            .into_iter()
+            .filter(asked)
+            .map(|(case, version)| {
+                format!("a difference of an unknown case or version is listed: {case} {version}")
+            })
     }
 }

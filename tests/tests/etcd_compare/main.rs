@@ -6,12 +6,15 @@
 mod cases;
 mod differences;
 mod http;
+mod semantics;
 mod session;
+mod streams;
+mod three;
 mod watching;
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use tests::{Program, StoreProcess};
 
 use differences::Differences;
@@ -19,28 +22,41 @@ use session::{Case, Session};
 
 const PROGRAMS: [Program; 3] = [Program::Xebec, Program::Etcd34, Program::Etcd35];
 /// Small limits, so that they are cheap to reach; the same flags for all.
-const FLAGS: &[&str] = &["--max-txn-ops=128", "--max-request-bytes=1572864"];
+const FLAGS: &[&str] = &[
+    "--max-txn-ops=128",
+    "--max-request-bytes=1572864",
+    "--experimental-watch-progress-notify-interval=500ms",
+];
 /// How long a case may take on a busy machine.
 const CASE_LIMIT: Duration = Duration::from_secs(40);
 
+/// What a trace ends with that was not gone through.
+const ENDED: &str = "the case ended";
+
+/// What a store at a port answers in a case.
+async fn trace(case: &Case, port: u16) -> Result<Vec<String>> {
+    let mut session = Session::open(port, case.name).await?;
+    let ended = tokio::time::timeout(CASE_LIMIT, (case.run)(&mut session)).await;
+    let ended = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("after {CASE_LIMIT:?}")));
+    let mut lines = session.into_lines();
+    // An answer that the case did not expect is a difference like any other.
+    lines.extend(ended.err().map(|error| format!("{ENDED}: {error:#}")));
+    ensure!(
+        !lines.is_empty(),
+        "{}: the case compares nothing",
+        case.name
+    );
+    Ok(lines)
+}
+
 /// Runs one case on every store and returns what differs from `xebec store`, per etcd.
 async fn compare(case: &Case, stores: &[StoreProcess]) -> Result<Vec<(Program, String)>> {
-    let run = async |store: &StoreProcess| -> Result<Vec<String>> {
-        let mut session = Session::open(store, case.name).await?;
-        let ended = tokio::time::timeout(CASE_LIMIT, (case.run)(&mut session)).await;
-        let ended = ended.unwrap_or_else(|_| Err(anyhow::anyhow!("after {CASE_LIMIT:?}")));
-        let mut lines = session.into_lines();
-        // An answer that the case did not expect is a difference like any other.
-        lines.extend(
-            ended
-                .err()
-                .map(|error| format!("the case ended: {error:#}")),
-        );
-        Ok(lines)
+    let run = async |store: &StoreProcess| {
+        let traced = trace(case, store.port()).await;
+        traced.with_context(|| store.log())
     };
     let traces = futures::future::try_join_all(stores.iter().map(run)).await?;
     let (ours, theirs) = traces.split_first().expect("there are stores");
-    ensure!(!ours.is_empty(), "{}: the case compares nothing", case.name);
     let different = PROGRAMS[1..].iter().zip(theirs);
     Ok(different
         .filter(|(_, theirs)| *theirs != ours)
@@ -82,8 +98,14 @@ async fn answers_are_those_of_etcd() -> Result<()> {
             }
         }
     }
+    for case in cases::PROMISES {
+        println!("{}", case.name);
+        let broken = trace(case, stores[0].port()).await?;
+        let broken = broken.into_iter().filter(|line| line.starts_with(ENDED));
+        findings.extend(broken.map(|line| format!("{}: {line}", case.name)));
+    }
     if only.is_empty() {
-        findings.extend(differences.unknown());
+        findings.extend(differences.unknown(false));
     }
     ensure!(count > 0, "no case is called {only:?}");
     ensure!(findings.is_empty(), "\n{}", findings.join("\n\n"));

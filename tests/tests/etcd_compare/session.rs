@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
-use tests::StoreProcess;
+use tests::eventually_async;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 use xebec_proto::etcdserverpb as pb;
@@ -55,28 +55,34 @@ pub struct Session {
 }
 
 impl Session {
-    pub async fn open(store: &StoreProcess, case: &str) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", store.port()))?;
-        let endpoint = endpoint.timeout(ANSWER_LIMIT);
-        let channel = endpoint.connect().await.with_context(|| store.log())?;
-        let mut session = Self {
-            channel,
-            port: store.port(),
+    /// Connects with the member at a port.
+    pub async fn at(port: u16) -> Result<Self> {
+        Ok(Self {
+            channel: connect(port).await?,
+            port,
             base: 0,
             lines: Vec::new(),
-        };
+        })
+    }
+
+    /// The same for a case that begins now.
+    pub async fn open(port: u16, case: &str) -> Result<Self> {
+        let mut session = Self::at(port).await?;
         let request = pb::RangeRequest {
             key: case.as_bytes().to_vec().into(),
             ..Default::default()
         };
-        let answer = session.kv().range(request).await;
-        let header = answer
-            .with_context(|| store.log())?
-            .into_inner()
-            .header
-            .context("a header")?;
-        session.base = header.revision;
+        let answer = session.kv().range(request).await?.into_inner();
+        session.base = answer.header.context("a header")?.revision;
         Ok(session)
+    }
+
+    /// Asks another member from now on, which may be starting.
+    pub async fn turn_to(&mut self, port: u16) -> Result<()> {
+        let connected = eventually_async("it takes connections", ANSWER_LIMIT, || connect(port));
+        self.channel = connected.await?;
+        self.port = port;
+        Ok(())
     }
 
     pub fn into_lines(self) -> Vec<String> {
@@ -203,6 +209,11 @@ impl Session {
         let answer = self.kv().compact(request).await;
         self.record("compact", answer).map(drop)
     }
+}
+
+async fn connect(port: u16) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?;
+    Ok(endpoint.timeout(ANSWER_LIMIT).connect().await?)
 }
 
 /// Replaces what must differ between servers.

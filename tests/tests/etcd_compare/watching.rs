@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Status, Streaming};
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::watch_request::RequestUnion;
 
@@ -23,9 +24,26 @@ pub struct Watching {
 impl Watching {
     /// Opens a stream with its first request: a server may not answer before it.
     pub async fn open(session: &Session, first: pb::WatchCreateRequest) -> Result<Self> {
+        Self::open_with(session, first, |_| {}).await
+    }
+
+    /// The same for a client that wants no stream without a leader.
+    pub async fn open_led(session: &Session, first: pb::WatchCreateRequest) -> Result<Self> {
+        let wants_leader = |metadata: &mut MetadataMap| {
+            metadata.insert("hasleader", MetadataValue::from_static("true"));
+        };
+        Self::open_with(session, first, wants_leader).await
+    }
+
+    async fn open_with(
+        session: &Session,
+        first: pb::WatchCreateRequest,
+        metadata: impl FnOnce(&mut MetadataMap),
+    ) -> Result<Self> {
         let (requests, receiver) = mpsc::channel(64);
         requests.send(create(first)).await?;
-        let stream = ReceiverStream::new(receiver);
+        let mut stream = Request::new(ReceiverStream::new(receiver));
+        metadata(stream.metadata_mut());
         let responses = session.watch_client().watch(stream).await?.into_inner();
         Ok(Self {
             requests,
@@ -65,6 +83,19 @@ impl Watching {
         let next = tokio::time::timeout(LIMIT, self.responses.next()).await;
         let next = next.context("no watch response")?;
         Ok(next.context("the watch stream ended")??)
+    }
+
+    /// Waits until the stream ends; the error it ends with.
+    pub async fn end(&mut self) -> Result<Status> {
+        let end = async {
+            loop {
+                match self.responses.next().await.context("it ended well")? {
+                    Ok(_) => {}
+                    Err(status) => return Ok(status),
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, end).await?
     }
 
     /// Records the next response.

@@ -350,7 +350,7 @@ async fn members(s: &mut Session) -> Result<()> {
         "{} {} {} {} {}",
         answer["header"]["cluster_id"].is_string(),
         member["ID"].is_string(),
-        member["name"],
+        member["name"].is_string(),
         member["peerURLs"].is_array(),
         member["clientURLs"].is_array()
     ));

@@ -11,7 +11,7 @@ use super::{delete, put};
 use crate::session::Session;
 
 crate::cases!("maintenance":
-    status, alarms, alarm_stops_writes, defragment, hash_kv_revisions, hash_kv_changes, snapshot, move_leader, downgrade, health_checks,
+    status, alarms, alarm_stops_writes, defragment, hash_kv_revisions, hash_kv_changes, hash_of_all, snapshot, move_leader, downgrade, health_checks,
 );
 
 async fn status(s: &mut Session) -> Result<()> {
@@ -229,5 +229,16 @@ async fn health_checks(s: &mut Session) -> Result<()> {
         }
         Err(status) => s.error("watch", &status),
     }
+    Ok(())
+}
+
+/// The older call: of everything, and without a revision.
+async fn hash_of_all(s: &mut Session) -> Result<()> {
+    let answer = s.maintenance().hash(pb::HashRequest {}).await?.into_inner();
+    let first = answer.hash;
+    s.message("hash", pb::HashResponse { hash: 0, ..answer })?;
+    s.put(put("ha", "1")).await?;
+    let second = s.maintenance().hash(pb::HashRequest {}).await?;
+    s.note(format!("changes {}", first != second.into_inner().hash));
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::session::Session;
 crate::cases!("range":
     single_key, empty_key, to_the_end, everything, end_below_start, limits, revisions, future_revision,
     negative_revision, count_only, keys_only, filters, sorts, sort_without_order, unknown_sort, serializable,
-    keys_of_any_bytes,
+    keys_of_any_bytes, keys_only_of_leased,
 );
 
 /// r/a and r/c once, r/b twice, r/d deleted and put again; values in the opposite order.
@@ -346,4 +346,28 @@ async fn keys_of_any_bytes(s: &mut Session) -> Result<()> {
     })
     .await?;
     Ok(())
+}
+
+/// The value is left out, the lease is not.
+async fn keys_only_of_leased(s: &mut Session) -> Result<()> {
+    let lease = 4001;
+    let request = pb::LeaseGrantRequest {
+        id: lease,
+        ttl: 600,
+    };
+    let answer = s.lease().lease_grant(request).await;
+    s.record("grant", answer)?;
+    s.put(pb::PutRequest {
+        lease,
+        ..put("kl", "x")
+    })
+    .await?;
+    s.range(pb::RangeRequest {
+        keys_only: true,
+        ..get("kl")
+    })
+    .await?;
+    let request = pb::LeaseRevokeRequest { id: lease };
+    let answer = s.lease().lease_revoke(request).await;
+    s.record("revoke", answer).map(drop)
 }

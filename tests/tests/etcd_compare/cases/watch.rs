@@ -1,6 +1,6 @@
 //! Watches: where they start, what they deliver, how they end.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::watch_create_request::FilterType;
 
@@ -12,6 +12,7 @@ crate::cases!("watch":
     from_now, from_the_past, from_the_future, negative_start, empty_range, empty_key, ids, duplicate_id, cancel,
     cancel_unknown, filters, both_filters, unknown_filter, previous, previous_in_history, revisions_stay_whole, many_on_one_stream, fragments,
     fragment_of_one_event, an_empty_request, ranges, no_events_for_nothing, lease_end, negative_id, id_after_cancel,
+    a_client_that_reads_late,
 );
 
 async fn from_now(s: &mut Session) -> Result<()> {
@@ -427,5 +428,35 @@ async fn lease_end(s: &mut Session) -> Result<()> {
         .await;
     s.record("revoke", answer)?;
     watch.next(s).await?;
+    Ok(())
+}
+
+/// More than all buffers on the way hold is written before the client reads: it is told all of it, in order.
+async fn a_client_that_reads_late(s: &mut Session) -> Result<()> {
+    const WRITES: i64 = 400;
+    let mut watch = Watching::open(s, watch_of("rl", "")).await?;
+    watch.next(s).await?;
+    for _ in 0..WRITES {
+        let value = vec![b'x'; 64 * 1024];
+        let request = pb::PutRequest {
+            value: value.into(),
+            ..put("rl", "")
+        };
+        s.kv().put(request).await?;
+    }
+    let mut next = s.base() + 1;
+    while next <= s.base() + WRITES {
+        for event in watch.response().await?.events {
+            let kv = event.kv.unwrap_or_default();
+            ensure!(
+                kv.mod_revision == next,
+                "{} follows {next}",
+                kv.mod_revision
+            );
+            next += 1;
+        }
+    }
+    s.note("all were told");
+    s.delete(delete("rl", "")).await?;
     Ok(())
 }
