@@ -177,13 +177,8 @@ async fn start(
 ) -> Result<(Running, JoinSet<()>), OpenError> {
     let config = &parts.config;
     let runtime = tokio::runtime::Handle::current();
-    let silence = config.election_timeout;
-    let peers = Arc::new(Peers::new(
-        parts.me,
-        parts.network.clone(),
-        runtime,
-        silence,
-    ));
+    let (me, network) = (parts.me, parts.network.clone());
+    let peers = Arc::new(Peers::new(me, network, runtime, config.election_timeout));
     let listeners = listen(config, &*parts.network).await?;
     let raft = start_raft(config, &peers, parts.log, parts.state_machine).await?;
     if let Some(founders) = &parts.founders {

@@ -15,8 +15,9 @@ use crate::three::{MembersCase, healthy};
 use crate::watching::Watching;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// Where nobody listens.
+/// Where nobody listens. What is added in one second under the same URL has the same id in etcd, once and for all.
 const NOWHERE: &str = "http://127.0.0.1:1";
+const NOWHERE_EITHER: &str = "http://127.0.0.1:3";
 const ELSEWHERE: &str = "http://127.0.0.1:2";
 
 macro_rules! members {
@@ -29,8 +30,17 @@ macro_rules! members {
 }
 
 members!(
-    list, leaders, a_learner_that_never_starts, a_voter_that_never_starts, hashes_are_equal, a_leader_is_lost,
-    a_learner_that_learns, the_member_that_is_asked_goes, the_leader_goes, an_updated_learner, an_update_to_nowhere,
+    list,
+    leaders,
+    a_learner_that_never_starts,
+    a_voter_that_never_starts,
+    hashes_are_equal,
+    a_leader_is_lost,
+    a_learner_that_learns,
+    the_member_that_is_asked_goes,
+    the_leader_goes,
+    an_updated_learner,
+    an_update_to_nowhere,
 );
 
 async fn list(s: &mut Session, cluster: &mut StoreCluster) -> Result<()> {
@@ -134,7 +144,6 @@ async fn members(s: &mut Session) -> Result<()> {
 async fn a_learner_that_never_starts(s: &mut Session, cluster: &mut StoreCluster) -> Result<()> {
     let id = add(s, NOWHERE, true).await?;
     members(s).await?;
-    // The same URL alone, in the same second, would have the same id in etcd.
     add_at(s, &[NOWHERE, ELSEWHERE], true).await?;
     add(s, ELSEWHERE, true).await?;
     promote(s, id).await?;
@@ -158,7 +167,7 @@ async fn an_updated_learner(s: &mut Session, _: &mut StoreCluster) -> Result<()>
 }
 
 async fn a_voter_that_never_starts(s: &mut Session, cluster: &mut StoreCluster) -> Result<()> {
-    let id = add(s, NOWHERE, false).await?;
+    let id = add(s, NOWHERE_EITHER, false).await?;
     members(s).await?;
     promote(s, id).await?;
     s.put(put("av", "1")).await?;
