@@ -115,9 +115,7 @@ pub(crate) async fn start(
             Some(query) = queries.recv() => {
                 held = match query {
                     Query::Hold(answer) => {
-                        let reached = watcher.progress();
-                        let reached = reached.map(|revision| Reached { revision, told });
-                        let _ = answer.send(reached);
+                        let _ = answer.send(reached(&watcher, told));
                         true
                     }
                     Query::Resume => false,
@@ -166,6 +164,11 @@ pub(crate) async fn start(
             }
         }
     }
+}
+
+fn reached(watcher: &store::Watcher, told: i64) -> Option<Reached> {
+    let revision = watcher.progress()?;
+    Some(Reached { revision, told })
 }
 
 /// What a client gets whose start lies before the floor of history: no revision in the header, no reason in words.
