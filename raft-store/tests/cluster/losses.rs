@@ -1,11 +1,11 @@
 //! Members that are lost in numbers, replaced, or so far behind that they take over the whole state.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use raft_store::*;
 
-use super::await_voter;
 use super::harness::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,7 +54,12 @@ async fn a_lost_member_is_replaced_by_a_new_one() {
     let members = known.collect();
     let at = cluster.add_config("new", &url, Bootstrap::Existing { members });
     cluster.start(at).await;
-    await_voter(&cluster, at).await;
+    let voted_for = async {
+        while !cluster.member(asked).has_vote(added.id) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(voted_for).await;
     assert_eq!(cluster.member(at).status().member_id, added.id);
     // A further change is let through once the one that made it a voter has ended: until then the old majority counts too.
     let settled = cluster.member(asked).member_update(added.id, vec![url]);

@@ -200,6 +200,10 @@ impl Kept {
 
     fn read(data: &Path) -> std::io::Result<Self> {
         let mut states = Vec::new();
+        // One that was not let in yet has nothing.
+        if !data.is_dir() {
+            return Ok(Self(states));
+        }
         for entry in std::fs::read_dir(data)? {
             let entry = entry?;
             if !entry.file_name().to_string_lossy().starts_with("state") {
@@ -233,6 +237,9 @@ impl Kept {
     }
 
     fn put_back(self, data: &Path) {
+        if !data.is_dir() {
+            return;
+        }
         let clear = |path: &Path| std::fs::remove_dir_all(path).expect("it can be removed");
         for entry in std::fs::read_dir(data).expect("it is there") {
             let entry = entry.expect("it can be read");
