@@ -72,6 +72,8 @@ impl Engine {
         options.set_max_total_wal_size(1);
         options.set_avoid_unnecessary_blocking_io(true);
         options.set_use_fsync(false);
+        // Little by little: one large sync would hold up the log's small ones.
+        options.set_bytes_per_sync(limits::FILE_SYNC_BYTES);
         // Paranoid about files, not about every memtable row.
         options.set_paranoid_checks(true);
         let cache = Cache::new_lru_cache(block_cache_bytes);

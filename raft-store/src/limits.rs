@@ -87,6 +87,8 @@ pub const RECENT_ROWS_BYTES: usize = 8 * 1024 * 1024;
 
 /// Memory for cached RocksDB blocks, bytes.
 pub const BLOCK_CACHE_BYTES: usize = 12 * 1024 * 1024;
+/// Bytes of a new RocksDB file after which what is written is handed to the disk.
+pub const FILE_SYNC_BYTES: u64 = 512 * 1024;
 /// RocksDB write buffer per column family, bytes.
 pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
