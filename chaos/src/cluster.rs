@@ -54,7 +54,9 @@ pub struct Setting {
     /// No namespaces even if they can be had.
     pub loopback: bool,
     /// The library that delays fsync.
-    pub shim: Option<PathBuf>,
+    pub slow_fsync: Option<PathBuf>,
+    /// The library that sets the clock wrong.
+    pub clock_offset: Option<PathBuf>,
     /// Data lies on file systems of this size, so that they can be full.
     pub disk_bytes: Option<u64>,
     /// For the members' environment: `NAME=VALUE`.
@@ -94,16 +96,7 @@ impl Cluster {
             }
             let mut member = Member::new(format!("m{number}"), folder);
             member.environment = setting.environment.clone();
-            if let Some(shim) = &setting.shim {
-                set_delay(&member, 0)?;
-                let file = member.delay_file().display().to_string();
-                member
-                    .environment
-                    .push(("LD_PRELOAD".to_owned(), shim.display().to_string()));
-                member
-                    .environment
-                    .push(("SLOW_FSYNC_FILE".to_owned(), file));
-            }
+            member.environment.extend(preloaded(setting, &member)?);
             members.push(member);
         }
         let mut cluster = Self {
@@ -225,6 +218,39 @@ fn mount(folder: &Path, bytes: u64) -> Result<()> {
         .status()?;
     ensure!(status.success(), "cannot mount a small disk");
     Ok(())
+}
+
+/// The environment that loads the libraries of faults, and the files that they look at.
+fn preloaded(setting: &Setting, member: &Member) -> Result<Vec<(String, String)>> {
+    let (mut libraries, mut environment) = (Vec::new(), Vec::new());
+    if let Some(library) = &setting.slow_fsync {
+        set_delay(member, 0)?;
+        libraries.push(library.display().to_string());
+        let file = member.delay_file().display().to_string();
+        environment.push(("SLOW_FSYNC_FILE".to_owned(), file));
+    }
+    if let Some(library) = &setting.clock_offset {
+        set_clock(member, 0)?;
+        libraries.push(library.display().to_string());
+        let file = member.clock_file().display().to_string();
+        environment.push(("CLOCK_OFFSET_FILE".to_owned(), file));
+    }
+    if !libraries.is_empty() {
+        environment.push(("LD_PRELOAD".to_owned(), libraries.join(":")));
+    }
+    Ok(environment)
+}
+
+/// In place, since the process has mapped it.
+pub fn set_clock(member: &Member, seconds: i64) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let nanos = seconds * 1_000_000_000;
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(member.clock_file())?;
+    Ok(file.write_all_at(&nanos.to_ne_bytes(), 0)?)
 }
 
 /// Written as a whole, so that the library never reads half a number.

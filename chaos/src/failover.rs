@@ -63,7 +63,8 @@ async fn measure(args: &FailoverArgs) -> Result<()> {
         agents: 0,
         folder: args.data_dir.clone(),
         loopback: false,
-        shim: None,
+        slow_fsync: None,
+        clock_offset: None,
         disk_bytes: None,
         environment: Vec::new(),
     };

@@ -23,6 +23,7 @@ const KINDS: &[(Kind, &str)] = &[
     (Kind::Delay, "delay"),
     (Kind::SlowFsync, "slow-fsync"),
     (Kind::FullDisk, "full-disk"),
+    (Kind::Clock, "clock"),
     (Kind::Members, "members"),
     (Kind::RollingRestart, "rolling-restart"),
     (Kind::All, "all"),
@@ -52,6 +53,8 @@ pub enum Kind {
     SlowFsync,
     /// No space left on the member's disk.
     FullDisk,
+    /// The time of day is wrong.
+    Clock,
     /// Removed, wiped and added again.
     Members,
     /// SIGTERM and a new start, one member after the other.

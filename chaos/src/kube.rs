@@ -1,8 +1,9 @@
 //! The workload at the level of Kubernetes: objects with watchers, a Deployment and a StatefulSet that are scaled and
-//! updated, nodes without containers that say their pods run. All write the history in the same terms as at the level of the store: an
+//! updated, Jobs, nodes without containers that say their pods run. All write the history in the same terms as at the level of the store: an
 //! object's resourceVersion is its revision.
 
 mod end;
+mod jobs;
 mod masters;
 mod objects;
 mod pods;
@@ -94,6 +95,8 @@ pub async fn start(kube: &Rc<Kube>, pace: Pace, random: &Random) -> Result<Worki
     }
     let masters = Masters::new(kube.clone(), pace.clients, random.fork(500));
     working.clients.spawn_local(pods::change(masters));
+    let masters = Masters::new(kube.clone(), pace.clients + 3, random.fork(503));
+    working.clients.spawn_local(jobs::make(masters));
     let masters = Masters::new(kube.clone(), pace.clients + 1, random.fork(501));
     working.node.spawn_local(pods::run_node(masters));
     let masters = Masters::new(kube.clone(), pace.clients + 2, random.fork(502));

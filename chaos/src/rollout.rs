@@ -84,7 +84,8 @@ async fn measure(args: &RolloutArgs) -> Result<()> {
         agents: args.agents,
         folder: args.data_dir.clone(),
         loopback: false,
-        shim: None,
+        slow_fsync: None,
+        clock_offset: None,
         disk_bytes: None,
         environment: Vec::new(),
     };

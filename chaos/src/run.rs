@@ -189,9 +189,6 @@ impl RunArgs {
         };
         let mut kinds = Vec::new();
         let mut left_out = Vec::new();
-        if mixed {
-            left_out.push(NO_CLOCK_JUMPS.to_owned());
-        }
         for kind in wanted {
             match kind.missing(has) {
                 None => kinds.push(kind),
@@ -202,8 +199,6 @@ impl RunArgs {
         Ok((kinds, left_out))
     }
 }
-
-const NO_CLOCK_JUMPS: &str = "clock jumps: members cannot be told an offset";
 
 /// A file that was built beside this program.
 pub fn beside(name: &str) -> Result<PathBuf> {
@@ -258,10 +253,12 @@ const DISK_BYTES: u64 = 320 << 20;
 /// Runs and checks.
 pub async fn perform(args: &RunArgs, seed: u64) -> Result<Run> {
     let root = nix::unistd::geteuid().is_root();
-    let shim = beside("libslow_fsync.so")?;
+    let slow_fsync = beside("libslow_fsync.so")?;
+    let clock_offset = beside("libclock_offset.so")?;
     let has = Needs {
         links: root && !args.loopback,
-        shim: shim.is_file(),
+        slow_fsync: slow_fsync.is_file(),
+        clock_offset: clock_offset.is_file(),
         small_disk: root,
         delay: root && !args.loopback && can_delay(),
     };
@@ -275,7 +272,8 @@ pub async fn perform(args: &RunArgs, seed: u64) -> Result<Run> {
         agents: 0,
         folder: args.data_dir.clone(),
         loopback: args.loopback,
-        shim: kinds.contains(&Kind::SlowFsync).then_some(shim),
+        slow_fsync: kinds.contains(&Kind::SlowFsync).then_some(slow_fsync),
+        clock_offset: kinds.contains(&Kind::Clock).then_some(clock_offset),
         disk_bytes: kinds.contains(&Kind::FullDisk).then_some(DISK_BYTES),
         environment: args.environment.clone(),
     };

@@ -42,6 +42,11 @@ impl Member {
         self.folder.join("fsync-delay")
     }
 
+    /// How wrong its clock is, as the shim reads it.
+    pub fn clock_file(&self) -> PathBuf {
+        self.folder.join("clock-offset")
+    }
+
     pub fn log(&self) -> PathBuf {
         self.folder.join("log")
     }

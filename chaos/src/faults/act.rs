@@ -11,12 +11,14 @@ use xebec_proto::etcdserverpb as pb;
 
 use super::links::Links;
 use super::{Kind, Step, Strike, Target};
-use crate::cluster::{Cluster, Drop, ask, set_delay};
+use crate::cluster::{Cluster, Drop, ask, set_clock, set_delay};
 use crate::observe::{Note, Observed};
 use crate::random::Random;
 
 /// How long [`Kind::SlowFsync`] delays each, milliseconds.
 const DELAYS_MS: [u64; 3] = [50, 200, 1000];
+/// How far [`Kind::Clock`] sets a clock wrong, seconds: certificates and leases must not mind.
+const CLOCK_SECONDS: [i64; 5] = [-60, -3, 3, 60, 3600];
 /// Between the changes of a flapping link.
 const FLAP_EVERY: Duration = Duration::from_millis(700);
 /// How long a member may take to come back before the run goes on without it.
@@ -28,7 +30,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
     pub links: bool,
-    pub shim: bool,
+    pub slow_fsync: bool,
+    pub clock_offset: bool,
     pub small_disk: bool,
     pub delay: bool,
 }
@@ -45,8 +48,12 @@ impl Kind {
             | Self::Loss => (has.links, "needs network namespaces (root)"),
             Self::Delay => (has.delay, "needs a kernel with netem"),
             Self::SlowFsync => (
-                has.shim,
+                has.slow_fsync,
                 "needs the library slow-fsync beside this program (cargo build -p slow-fsync)",
+            ),
+            Self::Clock => (
+                has.clock_offset,
+                "needs the library clock-offset beside this program (cargo build -p clock-offset)",
             ),
             Self::FullDisk => (has.small_disk, "needs to mount small disks (root)"),
             _ => (true, ""),
@@ -141,6 +148,12 @@ impl Nemesis {
                 targets
                     .iter()
                     .try_for_each(|target| set_delay(&cluster.members[*target], delay))
+            }
+            Kind::Clock => {
+                let offset = *random.clone().pick(&CLOCK_SECONDS);
+                targets
+                    .iter()
+                    .try_for_each(|target| set_clock(&cluster.members[*target], offset))
             }
             Kind::FullDisk => targets.iter().try_for_each(|target| fill(cluster, *target)),
             Kind::Members => replace(cluster, targets[0]).await,
@@ -248,6 +261,9 @@ pub async fn heal(cluster: &mut Cluster) -> Result<()> {
         cluster.members[number].signal(Signal::SIGCONT)?;
         if cluster.members[number].delay_file().exists() {
             set_delay(&cluster.members[number], 0)?;
+        }
+        if cluster.members[number].clock_file().exists() {
+            set_clock(&cluster.members[number], 0)?;
         }
         if std::fs::remove_file(filler(cluster, number)).is_ok() {
             was_full = true;

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::pods::{PODS, WORKLOADS, path};
-use super::{CALL_LIMIT, Kube, Working, objects};
+use super::{CALL_LIMIT, Kube, Working, jobs, objects};
 use crate::cluster::Cluster;
 use crate::history::{History, MemberEnd};
 
@@ -40,9 +40,13 @@ pub async fn collect(
     for (kind, resource, name) in WORKLOADS {
         end(
             format!("the {kind}"),
-            await_workload(kube, resource, name).await,
+            converge(async || is_as_asked(kube, resource, name).await).await,
         );
     }
+    end(
+        "the Jobs".to_owned(),
+        converge(async || jobs::are_complete(kube).await).await,
+    );
     kube.stopping_pods.set(true);
     let last = last_revision(kube).await?;
     kube.shared.last_revision.set(Some(last));
@@ -88,10 +92,11 @@ async fn last_revision(kube: &Kube) -> Result<i64> {
     Ok(revisions.into_iter().max().unwrap_or(0))
 }
 
-async fn await_workload(kube: &Kube, resource: &str, name: &str) -> Result<()> {
+/// Asks until it is well.
+async fn converge(is_well: impl AsyncFn() -> Result<()>) -> Result<()> {
     let deadline = Instant::now() + CONVERGE_LIMIT;
     loop {
-        let Err(error) = is_as_asked(kube, resource, name).await else {
+        let Err(error) = is_well().await else {
             return Ok(());
         };
         if Instant::now() > deadline {

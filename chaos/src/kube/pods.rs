@@ -8,8 +8,8 @@ use hyper::Method;
 use serde_json::{Value as Json, json};
 use tokio::time::timeout;
 
-use super::NODES;
 use super::masters::Masters;
+use super::{NODES, jobs};
 use crate::cluster::Api;
 use crate::failover::node;
 use crate::load::pause;
@@ -162,6 +162,12 @@ async fn serve_pod(masters: &mut Masters, pod: &Json) -> Result<()> {
             .await
             .map(drop);
     }
+    if pod["status"]["phase"] == "Succeeded" {
+        return Ok(());
+    }
+    if pod["metadata"]["labels"][jobs::LABEL].is_string() {
+        return finish(masters, name).await;
+    }
     let before = masters
         .kube
         .running
@@ -184,6 +190,19 @@ async fn serve_pod(masters: &mut Masters, pod: &Json) -> Result<()> {
         "phase": "Running", "podIP": "10.42.0.9",
         "conditions": conditions,
     }});
+    masters
+        .call(
+            Method::PATCH,
+            &format!("{PODS}/{name}/status"),
+            &status.to_string(),
+        )
+        .await
+        .map(drop)
+}
+
+/// The containers of a Job's pod end well as soon as they have begun.
+async fn finish(masters: &mut Masters, name: &str) -> Result<()> {
+    let status = json!({"status": {"phase": "Succeeded"}});
     masters
         .call(
             Method::PATCH,
