@@ -47,6 +47,8 @@ pub enum Level {
 pub struct Setting {
     pub level: Level,
     pub program: PathBuf,
+    /// What members run from their first rolling restart on.
+    pub upgrade_to: Option<PathBuf>,
     pub members: usize,
     /// Nodes beside them that run real containers; masters need root for that.
     pub agents: usize,
@@ -124,8 +126,17 @@ impl Cluster {
     }
 
     pub fn start_member(&mut self, number: usize) -> Result<()> {
-        let command = self.network.command(number, &self.setting.program);
-        self.members[number].start(command, &self.setting.program)
+        let program = self.program(number).to_owned();
+        let command = self.network.command(number, &program);
+        self.members[number].start(command, &program)
+    }
+
+    /// What the member runs, or will run when it is started again.
+    fn program(&self, number: usize) -> &Path {
+        match &self.setting.upgrade_to {
+            Some(newer) if self.members[number].upgraded => newer,
+            _ => &self.setting.program,
+        }
     }
 
     /// Waits until the member answers what needs the others.

@@ -63,6 +63,7 @@ async fn measure(args: &FailoverArgs) -> Result<()> {
         agents: 0,
         folder: args.data_dir.clone(),
         loopback: false,
+        upgrade_to: None,
         slow_fsync: None,
         clock_offset: None,
         disk_bytes: None,

@@ -84,6 +84,7 @@ async fn measure(args: &RolloutArgs) -> Result<()> {
         agents: args.agents,
         folder: args.data_dir.clone(),
         loopback: false,
+        upgrade_to: None,
         slow_fsync: None,
         clock_offset: None,
         disk_bytes: None,

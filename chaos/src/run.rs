@@ -45,6 +45,9 @@ pub struct RunArgs {
     /// The server: a program that takes etcd's flags [default: `xebec` beside this program].
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
+    /// A newer server: each member runs it from its first rolling restart on, as in an upgrade.
+    #[arg(long, value_name = "FILE")]
+    pub upgrade_to: Option<PathBuf>,
     #[arg(long, default_value_t = 3)]
     pub members: usize,
     /// Members' data and logs lie here, and the history if it is wrong. What was there is removed.
@@ -176,6 +179,15 @@ impl RunArgs {
         })
     }
 
+    fn upgrade_to(&self) -> Result<Option<PathBuf>> {
+        let newer = self.upgrade_to.as_ref();
+        let newer = newer.map(|newer| {
+            let found = newer.canonicalize();
+            found.with_context(|| format!("--upgrade-to {}", newer.display()))
+        });
+        newer.transpose()
+    }
+
     /// The faults that can be done here, and why others cannot.
     fn kinds(&self, has: Needs) -> Result<(Vec<Kind>, Vec<String>)> {
         let mixed = self.faults == ["mixed"];
@@ -268,6 +280,7 @@ pub async fn perform(args: &RunArgs, seed: u64) -> Result<Run> {
     let setting = Setting {
         level: args.level,
         program: args.program()?,
+        upgrade_to: args.upgrade_to()?,
         members: args.members,
         agents: 0,
         folder: args.data_dir.clone(),

@@ -50,7 +50,7 @@ impl Cluster {
     }
 
     async fn xebec(&self, number: usize, arguments: &[&str]) -> Result<String> {
-        let mut command = self.network.command(number, &self.setting.program);
+        let mut command = self.network.command(number, self.program(number));
         let data = self.members[number].data();
         let output = command
             .args(arguments)

@@ -19,6 +19,8 @@ pub struct Member {
     pub arguments: Vec<String>,
     /// What it may be told by environment.
     pub environment: Vec<(String, String)>,
+    /// It runs the newer program, if there is one.
+    pub upgraded: bool,
     process: Option<Child>,
 }
 
@@ -29,6 +31,7 @@ impl Member {
             folder,
             arguments: Vec::new(),
             environment: Vec::new(),
+            upgraded: false,
             process: None,
         }
     }

@@ -231,6 +231,7 @@ async fn rolling_restart(cluster: &mut Cluster) -> Result<()> {
         {
             cluster.members[number].kill().await?;
         }
+        cluster.members[number].upgraded = true;
         cluster.start_member(number)?;
         cluster.await_answer(number, BACK_LIMIT).await?;
     }
