@@ -4,8 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target="${CARGO_TARGET_DIR:-target}"
-echo "==> Building chaos and a store with planted bugs"
 cargo build --release -p chaos
-cargo build --release -p etcd-api --example serve --features planted-bugs
-cp "$target/release/examples/serve" "$target/release/planted-bugs"
+scripts/build-planted-bugs.sh
 exec "$target/release/chaos" planted --program "$target/release/planted-bugs" --data-dir "$target/chaos-planted" "$@"

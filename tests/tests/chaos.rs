@@ -1,25 +1,47 @@
 //! The short form of chaos, three minutes in all: members of the store under mixed faults by fixed seeds and by a fresh
-//! one, and whole masters by a fixed one. The long forms are commands of the README.
+//! one, and whole masters by a fixed one; and proof that the checkers find bugs. The long forms are commands of the README.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tests::binary;
+use tests::{binary, contains};
 
-fn chaos(flags: &[&str]) -> Result<()> {
-    let program = binary()?.with_file_name("chaos");
-    ensure!(program.is_file(), "{} is not built", program.display());
+/// `chaos COMMAND FLAGS`: what it says.
+fn said(command: &str, flags: &[&str]) -> Result<String> {
     let directory = tempfile::tempdir()?;
-    let mut command = Command::new(program);
-    command.args(["run", "--minutes=0.75", "--data-dir"]);
-    command.arg(directory.path().join("chaos")).args(flags);
-    let output = command.output().context("chaos run")?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let mut chaos = Command::new(built("chaos")?);
+    chaos.args([command, "--data-dir"]);
+    chaos.arg(directory.path().join("chaos")).args(flags);
+    let output = chaos.output().context("chaos")?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
     // A fresh seed is known from this alone.
     println!("{said}");
     let why = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{said}\n{why}");
-    ensure!(said.contains("linearizable   holds"), "{said}");
+    Ok(said)
+}
+
+/// A program beside the binary.
+fn built(name: &str) -> Result<PathBuf> {
+    let program = binary()?.with_file_name(name);
+    ensure!(program.is_file(), "{} is not built", program.display());
+    Ok(program)
+}
+
+fn chaos(flags: &[&str]) -> Result<()> {
+    let said = said("run", &[&["--minutes=0.75"], flags].concat())?;
+    contains(&said, "linearizable   holds")
+}
+
+/// The checkers are worth something: in a store with a bug, each that exists for that bug finds it, and none finds
+/// anything without one. `scripts/build-planted-bugs.sh` builds that store.
+#[test]
+fn every_planted_bug_is_found() -> Result<()> {
+    let store = format!("--program={}", built("planted-bugs")?.display());
+    let said = said("planted", &[&store])?;
+    ensure!(said.matches("nothing is found").count() == 2, "{said}");
+    ensure!(said.matches("found by ").count() == 4, "{said}");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! An API server over a store in memory, on plain HTTP, that lets everyone do everything: to try clients against.
 //!
-//! `cargo run -p api-server --example serve [ADDRESS]`
+//! `cargo run -p api-server --example serve_api [ADDRESS]`
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
