@@ -4,20 +4,17 @@
 //! Everything goes through the API as with a kubelet's TLS bootstrap. It must not know pods.
 
 mod files;
+mod renew;
 mod request;
 mod trust;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::config::AuthInfo;
-use kube::runtime::watcher::watch_object;
 use kube::{Api, Client};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{Identity, Pem};
 use files::Files;
@@ -25,16 +22,8 @@ use request::{Purpose, Subject};
 
 pub use trust::{cluster_ca, key_hash, pem_der, pem_key_hash};
 
-/// The first wait after a request that failed; each further one is twice as long.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-/// The longest wait after a request that failed.
-const LAST_RETRY: Duration = Duration::from_secs(120);
-/// The part of a certificate's lifetime after which the next one is asked for: 70 to 90 percent, as the kubelet.
-const RENEW_AFTER_PERCENT: std::ops::Range<u32> = 70..90;
 /// Where the cluster says how its agents are to be set up.
 const SETTINGS: (&str, &str) = ("kube-system", "xebec-config");
-/// What there says which CAs to trust, PEM; the one that signs comes first.
-const CA_SETTING: &str = "cluster-ca";
 
 /// Who wants to join what.
 #[derive(Debug, Clone)]
@@ -98,6 +87,13 @@ pub enum EnrollError {
         found: String,
         wanted: String,
     },
+    /// The cluster's CA was changed while the node was off, from the first step to the last: neither trusts the other now.
+    #[error(
+        "{server} is not of the cluster that this node has joined, or the cluster's CA was changed while this node was off: \
+         its CA has the hash {found}; to join anew, with its pods as they are, give a new token: --token, from \
+         `xebec token create`"
+    )]
+    CaChanged { server: String, found: String },
     /// What the server says of itself cannot be used.
     #[error("{server} gives no usable cluster information: {reason}")]
     ClusterInfo { server: String, reason: String },
@@ -136,7 +132,8 @@ pub struct Enrolled {
     files: Files,
 }
 
-/// Takes the certificates that are there, or asks for them with the token.
+/// Takes the certificates that are there, or asks for them with the token: also when they are of a CA that the cluster has
+/// no more, and the token is of the one that it has.
 ///
 /// # Errors
 /// See [`EnrollError`]; a wrong CA is found before the token is sent.
@@ -151,10 +148,19 @@ pub async fn enroll(config: EnrollConfig) -> Result<Enrolled, EnrollError> {
                 wanted: config.node_name.clone(),
             });
         }
-        if certificate.not_after > SystemTime::now() {
+        if certificate.not_after <= SystemTime::now() {
+            tracing::warn!("the node's client certificate has expired: joining again");
+        } else if let Some(found) = trust::other_ca(&config.server, &files.ca_hashes()?).await {
+            let server = config.server.clone();
+            let token = config.token.as_ref().map(|token| token.ca_hash);
+            if !token.is_some_and(|hash| found.contains(&hash)) {
+                let found = trust::hex_list(&found);
+                return Err(EnrollError::CaChanged { server, found });
+            }
+            tracing::warn!("the cluster's CA was changed while this node was off: joining again");
+        } else {
             return Ok(Enrolled { config, files });
         }
-        tracing::warn!("the node's client certificate has expired: joining again");
     }
     let token = config.token.as_ref().ok_or(EnrollError::NoToken)?;
     let ca = trust::cluster_ca(&config.server, &token.ca_hash).await?;
@@ -234,113 +240,6 @@ impl Enrolled {
                 reason: format!("cluster-dns is no address: {dns:?}"),
             })?,
         })
-    }
-
-    /// Asks for the next certificates in time, until `stop`. The files are replaced; whoever reads them again has the new ones.
-    pub async fn keep_renewed(self, stop: CancellationToken) {
-        let changed = Notify::new();
-        let all = async {
-            tokio::join!(
-                self.keep_one(Purpose::Client, &changed),
-                self.keep_one(Purpose::Serving, &changed),
-                self.follow_ca(&changed),
-            )
-        };
-        tokio::select! {
-            _ = all => {}
-            () = stop.cancelled() => {}
-        }
-    }
-
-    /// Keeps the file of the CA as the cluster tells it, and wakes the renewals when it has changed.
-    async fn follow_ca(&self, changed: &Notify) {
-        let (namespace, name) = SETTINGS;
-        loop {
-            let followed = async {
-                let api: Api<ConfigMap> = Api::namespaced(self.client()?, namespace);
-                let mut settings = std::pin::pin!(watch_object(api, name));
-                while let Some(settings) = settings.next().await {
-                    let settings = settings.map_err(|e| EnrollError::Refused(e.to_string()))?;
-                    let data = settings
-                        .and_then(|settings| settings.data)
-                        .unwrap_or_default();
-                    if let Some(ca) = data.get(CA_SETTING)
-                        && self.files.replace_ca(ca)?
-                    {
-                        tracing::info!("the cluster's CA has changed");
-                        changed.notify_waiters();
-                    }
-                }
-                Ok::<(), EnrollError>(())
-            };
-            if let Err(error) = followed.await {
-                tracing::debug!(%error, "the cluster's CA is followed anew");
-            }
-            tokio::time::sleep(LAST_RETRY).await;
-        }
-    }
-
-    async fn keep_one(&self, purpose: Purpose, changed: &Notify) {
-        let mut retry = FIRST_RETRY;
-        loop {
-            let due = self.due(purpose, SystemTime::now());
-            tokio::select! {
-                () = tokio::time::sleep(due) => {}
-                () = changed.notified() => continue,
-            }
-            match self.renew(purpose).await {
-                Ok(()) => {
-                    tracing::info!(?purpose, "the node has a new certificate");
-                    // Whoever signs may not have the new CA yet.
-                    if self.due(purpose, SystemTime::now()).is_zero() {
-                        tokio::time::sleep(retry).await;
-                        retry = (retry * 2).min(LAST_RETRY);
-                    } else {
-                        retry = FIRST_RETRY;
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, ?purpose, retry_in = ?retry, "no new certificate");
-                    tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(LAST_RETRY);
-                }
-            }
-        }
-    }
-
-    /// How long until the certificate is to be replaced; at once if it cannot be read, or is not of the cluster's CA.
-    fn due(&self, purpose: Purpose, now: SystemTime) -> Duration {
-        let certificate = match purpose {
-            Purpose::Client => self.files.client_certificate(),
-            Purpose::Serving => self.files.serving_certificate(),
-        };
-        let Ok(Some(certificate)) = certificate else {
-            return Duration::ZERO;
-        };
-        if let Ok(Some(ca)) = self.files.ca_certificate()
-            && certificate.is_of_another(&ca)
-        {
-            return Duration::ZERO;
-        }
-        if certificate.self_signed || !certificate.is_for(&self.config, purpose) {
-            return Duration::ZERO;
-        }
-        let lifetime = certificate
-            .not_after
-            .duration_since(certificate.not_before)
-            .unwrap_or_default();
-        let percent = rand::Rng::random_range(&mut rand::rng(), RENEW_AFTER_PERCENT);
-        let at = certificate.not_before + lifetime * percent / 100;
-        at.duration_since(now).unwrap_or_default()
-    }
-
-    async fn renew(&self, purpose: Purpose) -> Result<(), EnrollError> {
-        let subject = Subject::of(&self.config, purpose);
-        let pair = request::certificate(&self.client()?, &subject).await?;
-        match purpose {
-            Purpose::Client => self.files.write_client(&pair),
-            Purpose::Serving => self.files.write_serving(&pair),
-        }
     }
 
     /// A client of the API as this node.

@@ -19,6 +19,7 @@ use crate::containerd::{Containerd, ContainerdConfig};
 use crate::cri::Cri;
 use crate::dispatch::Pods;
 use crate::dns::{self, DnsConfig};
+use crate::enroll::Enrolled;
 use crate::error::AgentError;
 use crate::events::Recorder;
 use crate::fieldref::NodeFields;
@@ -40,13 +41,21 @@ const RUNTIME_START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the node agent until `shutdown`. Containers keep running when it ends: the next start takes them over.
-pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), AgentError> {
+/// The certificates of a node that is `enrolled` are kept good; those of any other are somebody else's to renew.
+pub async fn run(
+    config: AgentConfig,
+    enrolled: Option<Enrolled>,
+    shutdown: CancellationToken,
+) -> Result<(), AgentError> {
     std::fs::create_dir_all(&config.data_dir).map_err(AgentError::io(&config.data_dir))?;
     // Everything ends with this token: by the caller's wish, or when this function returns early.
     let stop = shutdown.child_token();
     let _guard = stop.clone().drop_guard();
     let tasks = TaskTracker::new();
     let (client, servers) = api::client(&config)?;
+    if let Some(enrolled) = enrolled {
+        tasks.spawn(enrolled.keep_renewed(client.clone(), stop.clone()));
+    }
     let healthz = healthz::bind(config.healthz_port).await?;
     let listener = server::bind(&config).await?;
     let machine = Machine::read(&config.data_dir);

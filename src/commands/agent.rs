@@ -25,8 +25,7 @@ pub async fn run(args: AgentArgs) -> Result<()> {
         () = signals.received() => return Ok(()),
     };
     let config = agent_config(&args, &enrolled).await?;
-    let renewal = tokio::spawn(enrolled.keep_renewed(shutdown.clone()));
-    let mut agent = tokio::spawn(node::run(config, shutdown.clone()));
+    let mut agent = tokio::spawn(node::run(config, Some(enrolled), shutdown.clone()));
     notify_ready();
     let outcome = tokio::select! {
         () = signals.received() => Ok(()),
@@ -42,7 +41,6 @@ pub async fn run(args: AgentArgs) -> Result<()> {
         if !agent.is_finished() {
             let _ = agent.await;
         }
-        let _ = renewal.await;
     };
     tokio::select! {
         () = stop => outcome,

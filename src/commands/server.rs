@@ -353,7 +353,7 @@ fn start_agent(
     config.cluster_cidr = settings.cluster_cidr.clone();
     config.service_cidr = settings.service_cidr.clone();
     let shutdown = lifetime.shutdown.clone();
-    Ok(Some(tokio::spawn(node::run(config, shutdown))))
+    Ok(Some(tokio::spawn(node::run(config, None, shutdown))))
 }
 
 fn agent_dir(args: &ServerArgs) -> PathBuf {

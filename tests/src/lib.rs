@@ -22,7 +22,7 @@ pub use command::{Output, contains, run};
 pub use etcd::{Etcdctl, Program, StoreProcess, etcd_3_5};
 pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};
-pub use machine::{Machine, ready_nodes, token};
+pub use machine::{Machine, ready_nodes, token, xebec};
 pub use process::Process;
 pub use store_cluster::{StoreCluster, StoreMember};
 pub use wait::{eventually, eventually_async};

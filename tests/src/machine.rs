@@ -58,6 +58,10 @@ impl Machine {
         self.process.take().context("not running")?.kill()
     }
 
+    pub fn data_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     pub fn kubeconfig(&self) -> PathBuf {
         self.directory.path().join("server/admin.kubeconfig")
     }
@@ -94,9 +98,13 @@ impl Drop for Machine {
 
 /// `xebec token …` against the cluster.
 pub fn token(kubeconfig: &Path, arguments: &[&str]) -> Result<String> {
+    xebec(kubeconfig, &[&["token"], arguments].concat())
+}
+
+/// `xebec …` against the cluster.
+pub fn xebec(kubeconfig: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(binary()?);
     command
-        .arg("token")
         .args(arguments)
         .arg(format!("--kubeconfig={}", kubeconfig.display()));
     run(&mut command, "")?.ok()

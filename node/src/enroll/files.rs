@@ -108,6 +108,18 @@ impl Files {
         read(&self.ca())
     }
 
+    /// The hashes of the CAs that are trusted.
+    pub(super) fn ca_hashes(&self) -> Result<Vec<[u8; 32]>, EnrollError> {
+        let path = self.ca();
+        let held = fs::read_to_string(&path).map_err(|source| EnrollError::File {
+            path: path.clone(),
+            source,
+        })?;
+        let bad = |reason| EnrollError::Certificate(format!("{}: {reason}", path.display()));
+        let hashed = super::trust::hashed(&held).map_err(bad)?;
+        Ok(hashed.into_iter().map(|(hash, _)| hash).collect())
+    }
+
     /// Whether the CA's file was another one.
     pub(super) fn replace_ca(&self, pem: &str) -> Result<bool, EnrollError> {
         let path = self.ca();

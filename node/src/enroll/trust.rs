@@ -13,6 +13,36 @@ use super::EnrollError;
 /// # Errors
 /// When the server does not answer, or has another CA.
 pub async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String, EnrollError> {
+    // While the CA is changed there are two. Only the one that the hash names is trusted: nobody vouches for the other here.
+    let mut others = Vec::new();
+    for (hash, certificate) in told(server).await? {
+        if hash == *wanted {
+            return Ok(certificate);
+        }
+        others.push(hash);
+    }
+    Err(EnrollError::WrongCa {
+        server: server.to_owned(),
+        found: hex_list(&others),
+        wanted: hex::encode(wanted),
+    })
+}
+
+/// The hashes of the CAs that a server names, if none of them is held. None as well if it does not say: then nothing is known.
+pub(super) async fn other_ca(server: &str, held: &[[u8; 32]]) -> Option<Vec<[u8; 32]>> {
+    let told = told(server).await.ok()?;
+    let hashes: Vec<[u8; 32]> = told.into_iter().map(|(hash, _)| hash).collect();
+    (!hashes.iter().any(|hash| held.contains(hash))).then_some(hashes)
+}
+
+/// As people are shown them.
+pub(super) fn hex_list(hashes: &[[u8; 32]]) -> String {
+    let hashes: Vec<String> = hashes.iter().map(hex::encode).collect();
+    hashes.join(" and ")
+}
+
+/// The CAs that a server names in `kube-public/cluster-info`, in PEM, each with its hash. Nobody vouches for them.
+async fn told(server: &str) -> Result<Vec<([u8; 32], String)>, EnrollError> {
     let unusable = |reason: String| EnrollError::ClusterInfo {
         server: server.to_owned(),
         reason,
@@ -21,7 +51,7 @@ pub async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String, Enrol
         .parse()
         .map_err(|_| unusable("the address is not of the form https://HOST:PORT".to_owned()))?;
     let mut config = Config::new(url);
-    // Trust comes from the hash below, not from this connection.
+    // Trust comes from a hash, not from this connection.
     config.accept_invalid_certs = true;
     let client = Client::try_from(config).map_err(|e| unusable(e.to_string()))?;
     let api: Api<ConfigMap> = Api::namespaced(client, "kube-public");
@@ -34,21 +64,14 @@ pub async fn cluster_ca(server: &str, wanted: &[u8; 32]) -> Result<String, Enrol
     })?;
     let text = info.data.unwrap_or_default().remove("kubeconfig");
     let text = text.ok_or_else(|| unusable("cluster-info holds no kubeconfig".to_owned()))?;
-    let pem = ca_of(&text).map_err(unusable)?;
-    // While the CA is changed there are two. Only the one that the hash names is trusted: nobody vouches for the other here.
-    let mut hashes = Vec::new();
-    for certificate in pem_certificates(&pem) {
-        let hash = pem_key_hash(certificate.as_bytes()).map_err(unusable)?;
-        if hash == *wanted {
-            return Ok(certificate);
-        }
-        hashes.push(hex::encode(hash));
-    }
-    Err(EnrollError::WrongCa {
-        server: server.to_owned(),
-        found: hashes.join(" and "),
-        wanted: hex::encode(wanted),
-    })
+    hashed(&ca_of(&text).map_err(unusable)?).map_err(unusable)
+}
+
+/// Each certificate of a PEM text with the hash of its public key.
+pub(super) fn hashed(pem: &str) -> Result<Vec<([u8; 32], String)>, String> {
+    pem_certificates(pem)
+        .map(|certificate| Ok((pem_key_hash(certificate.as_bytes())?, certificate)))
+        .collect()
 }
 
 /// The certificates of a PEM text, each as a text of its own.
