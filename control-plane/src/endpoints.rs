@@ -2,23 +2,26 @@
 //!
 //! Who lives is told from outside; it must not know how that is found out.
 
+mod objects;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use api_client::Client;
+use api_client::{Client, DeleteOptions, Verb};
 use api_machinery::Status;
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints};
-use k8s_openapi::api::discovery::v1::{
-    Endpoint, EndpointConditions, EndpointPort as SlicePort, EndpointSlice,
-};
+use bytes::Bytes;
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::Endpoints;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const NAMESPACE: &str = "default";
 const NAME: &str = "kubernetes";
-const PORT: (&str, &str) = ("https", "TCP");
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices\
+                      ?labelSelector=kubernetes.io%2Fservice-name%3Dkubernetes";
 /// The wait before a write that failed is tried again.
 const RETRY: Duration = Duration::from_millis(300);
 
@@ -58,94 +61,74 @@ fn advertised<'a>(masters: impl Iterator<Item = &'a SocketAddr>) -> Vec<SocketAd
 }
 
 async fn write(client: &Client, masters: &[SocketAddr]) -> Result<(), Status> {
-    let subsets = Some(subsets(masters));
+    write_endpoints(client, masters).await?;
+    write_slices(client, masters).await
+}
+
+async fn write_endpoints(client: &Client, masters: &[SocketAddr]) -> Result<(), Status> {
+    let subsets = Some(objects::subsets(masters));
     match client.get::<Endpoints>(Some(NAMESPACE), NAME).await {
-        Ok(held) if held.subsets == subsets => {}
-        Ok(held) => drop(client.update(&Endpoints { subsets, ..held }).await?),
-        Err(status) if status.is_not_found() => {
-            let label = ("endpointslice.kubernetes.io/skip-mirror", "true");
-            let made = Endpoints {
-                metadata: metadata(label),
-                subsets,
-            };
-            drop(client.create(Some(NAMESPACE), &made).await?);
-        }
-        Err(status) => return Err(status),
-    }
-    let wanted = slice(masters);
-    match client.get::<EndpointSlice>(Some(NAMESPACE), NAME).await {
-        Ok(held) if held.endpoints == wanted.endpoints && held.ports == wanted.ports => Ok(()),
+        Ok(held) if held.subsets == subsets => Ok(()),
         Ok(held) => {
-            let metadata = held.metadata;
-            let wanted = EndpointSlice { metadata, ..wanted };
+            let wanted = Endpoints { subsets, ..held };
             client.update(&wanted).await.map(drop)
         }
         Err(status) if status.is_not_found() => {
-            client.create(Some(NAMESPACE), &wanted).await.map(drop)
+            let label = ("endpointslice.kubernetes.io/skip-mirror", "true");
+            let made = Endpoints {
+                metadata: objects::metadata(NAME.to_owned(), &[label]),
+                subsets,
+            };
+            client.create(Some(NAMESPACE), &made).await.map(drop)
         }
         Err(status) => Err(status),
     }
 }
 
-fn metadata((label, value): (&str, &str)) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(NAME.to_owned()),
-        namespace: Some(NAMESPACE.to_owned()),
-        labels: Some([(label.to_owned(), value.to_owned())].into()),
-        ..ObjectMeta::default()
+async fn write_slices(client: &Client, masters: &[SocketAddr]) -> Result<(), Status> {
+    let listed = client
+        .raw(
+            Verb::Get,
+            SLICES.to_owned(),
+            "application/json",
+            Bytes::new(),
+        )
+        .await?;
+    let held: List<EndpointSlice> =
+        serde_json::from_slice(&listed).map_err(Status::internal_error)?;
+    let wanted = objects::slices(masters, &held.items);
+    for slice in &wanted {
+        let same_name = |held: &&EndpointSlice| held.metadata.name == slice.metadata.name;
+        match held.items.iter().find(same_name) {
+            None => drop(client.create(Some(NAMESPACE), slice).await?),
+            Some(held) if held.address_type != slice.address_type => {
+                delete(client, &held.metadata).await?;
+                client.create(Some(NAMESPACE), slice).await?;
+            }
+            Some(held) if held.endpoints == slice.endpoints && held.ports == slice.ports => {}
+            Some(held) => {
+                let metadata = held.metadata.clone();
+                let slice = slice.clone();
+                client.update(&EndpointSlice { metadata, ..slice }).await?;
+            }
+        }
     }
+    // Last: what is in none of them for a moment could not be reached.
+    for left in objects::left_over(&held.items, &wanted) {
+        delete(client, &left.metadata).await?;
+    }
+    Ok(())
 }
 
-/// One subset for each port.
-fn subsets(masters: &[SocketAddr]) -> Vec<EndpointSubset> {
-    let mut by_port = BTreeMap::<u16, Vec<IpAddr>>::new();
-    for master in masters {
-        by_port.entry(master.port()).or_default().push(master.ip());
-    }
-    let subset = |(port, addresses): (u16, Vec<IpAddr>)| EndpointSubset {
-        addresses: Some(
-            addresses
-                .iter()
-                .map(|ip| EndpointAddress {
-                    ip: ip.to_string(),
-                    ..EndpointAddress::default()
-                })
-                .collect(),
-        ),
-        ports: Some(vec![EndpointPort {
-            name: Some(PORT.0.to_owned()),
-            port: port.into(),
-            protocol: Some(PORT.1.to_owned()),
-            ..EndpointPort::default()
-        }]),
-        not_ready_addresses: None,
-    };
-    by_port.into_iter().map(subset).collect()
-}
-
-/// A slice has one list of ports: masters on another port than the first's are left out.
-fn slice(masters: &[SocketAddr]) -> EndpointSlice {
-    let port = masters.first().map_or(0, SocketAddr::port);
-    let is_ipv4 = masters.first().is_none_or(SocketAddr::is_ipv4);
-    let family = |master: &&SocketAddr| master.is_ipv4() == is_ipv4 && master.port() == port;
-    let endpoint = |master: &SocketAddr| Endpoint {
-        addresses: vec![master.ip().to_string()],
-        conditions: Some(EndpointConditions {
-            ready: Some(true),
-            ..EndpointConditions::default()
-        }),
-        ..Endpoint::default()
-    };
-    EndpointSlice {
-        metadata: metadata(("kubernetes.io/service-name", NAME)),
-        address_type: if is_ipv4 { "IPv4" } else { "IPv6" }.to_owned(),
-        endpoints: Some(masters.iter().filter(family).map(endpoint).collect()),
-        ports: Some(vec![SlicePort {
-            name: Some(PORT.0.to_owned()),
-            port: Some(port.into()),
-            protocol: Some(PORT.1.to_owned()),
-            ..SlicePort::default()
-        }]),
+async fn delete(client: &Client, slice: &ObjectMeta) -> Result<(), Status> {
+    let name = slice.name.as_deref().unwrap_or_default();
+    let options = DeleteOptions::default();
+    match client
+        .delete::<EndpointSlice>(Some(NAMESPACE), name, &options)
+        .await
+    {
+        Err(status) if status.is_not_found() => Ok(()),
+        answer => answer,
     }
 }
 
@@ -155,29 +138,20 @@ mod tests {
 
     #[test]
     fn only_addresses_that_others_can_use_are_told() {
-        let parse = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let check = |masters: &[&str], expect: &str| {
-            let masters: Vec<SocketAddr> = masters.iter().map(|text| parse(text)).collect();
-            let masters = advertised(masters.iter());
-            let told: Vec<String> = slice(&masters)
-                .endpoints
-                .iter()
-                .flatten()
-                .flat_map(|endpoint| endpoint.addresses.clone())
-                .collect();
-            assert_eq!(told.join(" "), expect);
-            let in_subsets: usize = subsets(&masters)
-                .iter()
-                .flat_map(|subset| subset.addresses.clone())
-                .map(|addresses| addresses.len())
-                .sum();
-            assert_eq!(in_subsets, masters.len());
+        let check = |masters: &[&str], expect: &[&str]| {
+            let parse = |text: &&str| text.parse::<SocketAddr>().expect("an address");
+            let masters: Vec<SocketAddr> = masters.iter().map(parse).collect();
+            let expect: Vec<SocketAddr> = expect.iter().map(parse).collect();
+            assert_eq!(advertised(masters.iter()), expect);
         };
-        check(&["127.0.0.1:6443", "0.0.0.0:6443"], "");
+        check(&["127.0.0.1:6443", "0.0.0.0:6443", "[::1]:6443"], &[]);
         check(
             &["10.0.0.2:6443", "10.0.0.1:6443", "10.0.0.2:6443"],
-            "10.0.0.1 10.0.0.2",
+            &["10.0.0.1:6443", "10.0.0.2:6443"],
         );
-        check(&["10.0.0.1:6443", "10.0.0.2:7443"], "10.0.0.1");
+        check(
+            &["10.0.0.1:7443", "10.0.0.1:6443"],
+            &["10.0.0.1:6443", "10.0.0.1:7443"],
+        );
     }
 }
