@@ -35,3 +35,28 @@ impl NodeLossArgs {
 fn time(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text).ok_or("not a time such as 1m30s")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        node_loss: NodeLossArgs,
+    }
+
+    #[test]
+    fn each_flag_says_what_it_is_named_for() {
+        let check = |flags: &[&str], expect: [u32; 2]| {
+            let flags = Flags::parse_from([&["xebec"], flags].concat());
+            let told = flags.node_loss.default_tolerations();
+            assert_eq!([told.not_ready_seconds, told.unreachable_seconds], expect);
+        };
+        check(&[], [300, 300]);
+        check(&["--default-not-ready-toleration-seconds=7"], [7, 300]);
+        check(&["--default-unreachable-toleration-seconds=8"], [300, 8]);
+    }
+}

@@ -58,3 +58,6 @@ impl Admission for DefaultTolerationSeconds {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
