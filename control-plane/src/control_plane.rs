@@ -21,7 +21,7 @@ use crate::config::ControlPlaneConfig;
 use crate::endpoints::LivingMasters;
 use crate::leader::{self, Leadership};
 use crate::rotation::{self, Rotation};
-use crate::{api_services, cluster_dns, cluster_settings, own_node};
+use crate::{api_services, cluster_dns, cluster_settings, kubeadm, own_node};
 
 /// The wait before the first objects are tried again.
 const FIRST_OBJECTS_RETRY: Duration = Duration::from_secs(1);
@@ -245,6 +245,7 @@ async fn try_first_objects(
 ) -> Result<(), Status> {
     ensure_security_objects(admin, &api.reader(), pki, url).await?;
     cluster_dns::ensure(admin, config.cluster_dns).await?;
+    kubeadm::ensure(admin, config, url).await?;
     cluster_settings::ensure(admin, config, &pki.ca_pem()).await
 }
 

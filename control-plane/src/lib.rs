@@ -7,6 +7,7 @@ mod component_leases;
 mod config;
 mod control_plane;
 mod endpoints;
+mod kubeadm;
 mod leader;
 mod own_node;
 mod rotation;
