@@ -300,4 +300,13 @@ mod tests {
         let hosts: Vec<String> = servers.in_turn().into_iter().map(|(_, s)| s.host).collect();
         assert_eq!(hosts, ["10.0.0.2", "10.0.0.3"]);
     }
+
+    #[test]
+    fn masters_may_share_an_address() {
+        let servers = Servers::parse(&["https://10.0.0.1:6444".into()]).expect("valid");
+        let ip = std::net::IpAddr::from([10, 0, 0, 1]);
+        servers.learn(vec![(ip, 6443), (ip, 6444), (ip, 6445)]);
+        let ports: Vec<u16> = servers.in_turn().into_iter().map(|(_, s)| s.port).collect();
+        assert_eq!(ports, [6444, 6445, 6443]);
+    }
 }

@@ -47,13 +47,19 @@ pub async fn run(args: CertificateArgs) -> Result<()> {
             Ok(())
         }
         CertificateCommand::RotateServiceAccountKey(step) => {
-            change(&args.cluster, &client, "service-account-key", step).await
+            change(&args.cluster, &client, "service-account-key", step).await?;
+            if !step.finish {
+                println!("\n{AFTER_KEY}");
+            }
+            Ok(())
         }
     }
 }
 
 const AFTER_CA: &str = "Both CAs are trusted. Give people new kubeconfigs, restart pods that read their CA only once, make new tokens \
 for whoever is to join; then `xebec certificate rotate-ca --finish`.";
+const AFTER_KEY: &str = "Tokens of both keys are believed. Pods have new ones within the hour; make those anew that were handed out for \
+longer; then `xebec certificate rotate-service-account-key --finish`.";
 
 /// What the master at the end of this client says.
 pub async fn ask(client: &Client) -> Result<Certificates> {

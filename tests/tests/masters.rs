@@ -471,3 +471,55 @@ fn only_the_new_ones_are_good(masters: &[&Master], old: &str, tokens: [&str; 2])
         Ok(())
     })
 }
+
+/// As one tries it first: all on one machine, each with ports of its own.
+#[test]
+fn masters_may_share_an_address() -> Result<()> {
+    let network = Network::new()?;
+    let host = network.host(10)?;
+    let directories: Vec<tempfile::TempDir> = (0..3)
+        .map(|_| tempfile::tempdir())
+        .collect::<Result<_, _>>()?;
+    let mut processes = Vec::new();
+    let mut join = Vec::new();
+    let kubeconfig = |at: usize| directories[at].path().join("server/admin.kubeconfig");
+    for (at, directory) in directories.iter().enumerate() {
+        let mut command = server(&host, &format!("master-{at}"), directory.path())?;
+        let ports = [
+            ("https", 6443),
+            ("store-peer", 2380),
+            ("store-client", 2479),
+        ];
+        command.args(ports.map(|(name, port)| format!("--{name}-port={}", port + at)));
+        let log = directory.path().join("log");
+        processes.push(Process::start(command.args(&join), &log)?);
+        let check = format!("--kubeconfig={}", kubeconfig(at).display());
+        eventually("the master is ready", PATIENCE, || {
+            xebec(&["status", "--check=api", &check]).map(drop)
+        })
+        .with_context(|| processes[at].tail())?;
+        if at == 0 {
+            let token = xebec(&["token", "create", "--role=server", &check])?;
+            let first = format!("--join=https://{}:6443", host.address);
+            join = vec![first, format!("--token={}", token.trim())];
+        }
+    }
+    let program = kubectls().into_iter().next_back().context("no kubectl")?;
+    let second = Kubectl::new(program, kubeconfig(1));
+    let told = |expect: &str| {
+        eventually("the endpoints are the masters", PATIENCE, || {
+            let slices = "get endpointslices -l kubernetes.io/service-name=kubernetes --sort-by=.ports[0].port \
+                 -o jsonpath={range.items[*]}{.metadata.name}={.endpoints[*].addresses[*]}:{.ports[*].port};{end}";
+            let slices = second.run(slices)?.replace(&host.address.to_string(), "");
+            ensure!(slices == expect, "{slices}");
+            let subsets =
+                second.run("get endpoints kubernetes -o jsonpath={.subsets[*].ports[*].port}")?;
+            let ports: Vec<&str> = expect.split([':', ';']).skip(1).step_by(2).collect();
+            ensure!(subsets == ports.join(" "), "{subsets}");
+            Ok(())
+        })
+    };
+    told("kubernetes=:6443;kubernetes-6444=:6444;kubernetes-6445=:6445;")?;
+    processes.remove(0).kill()?;
+    told("kubernetes=:6444;kubernetes-6445=:6445;")
+}

@@ -86,6 +86,26 @@ fn ready_endpoints_come_before_terminating_ones() {
     );
 }
 
+/// As the masters that share an address: `default/kubernetes` has a slice for each port.
+#[test]
+fn slices_may_have_ports_of_their_own() {
+    let mut state = state(
+        json!({"clusterIP": "10.43.0.1", "ports": [{"port": 443}]}),
+        &[("10.0.0.1", "a", true, true, false)],
+    );
+    let further = json!({
+        "metadata": {"namespace": "ns", "name": "web-2", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [{"name": "", "port": 8081}],
+        "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]}],
+    });
+    let further = serde_json::from_value(further).expect("a slice");
+    state.apply_slice(SliceInfo::from_api(&further).expect("complete"));
+    let service = state.service("ns", "web").expect("there");
+    let found = endpoints(&state, service, &service.ports[0], "a").cluster;
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(found, ["10.0.0.1:8080", "10.0.0.1:8081", "10.0.0.2:8081"]);
+}
+
 #[test]
 fn flows_to_removed_endpoints_are_stale() {
     let frontends = |endpoints: &[&str]| {
