@@ -318,10 +318,27 @@ fn lose_the_majority(operator: &mut Operator, machines: [Machine; 3]) -> Result<
     operator.follow(&mut first, &page)?;
     voters(&first, 1)?;
     first.run("kubectl create configmap kept-after-all")?;
+    other_store_cas(operator, &mut first)?;
     let page = block(PAGES[0], "When all are lost", 0)?;
     let token = operator.follow(&mut first, &page)?;
     operator.means("K10…", &token);
     first.kill()
+}
+
+/// The CAs that are changed with a stop, on the only master there is.
+fn other_store_cas(operator: &mut Operator, machine: &mut Machine) -> Result<()> {
+    let heading = "Change the CAs of the store and of the front proxy";
+    let end = operator.follow(machine, &block(PAGES[1], heading, 0)?)?;
+    contains(&end, "notAfter=")?;
+    let sums = "cd /var/lib/xebec/server/tls && sha256sum etcd/peer-ca.key etcd/server-ca.key front-proxy-ca.key";
+    let before = machine.run(sums)?;
+    machine.kill()?;
+    operator.follow(machine, &block(PAGES[1], heading, 1)?)?;
+    let after = machine.run(sums)?;
+    let stayed = before.lines().zip(after.lines()).any(|(a, b)| a == b);
+    ensure!(!stayed, "before:\n{before}after:\n{after}");
+    voters(machine, 1)?;
+    contains(&machine.run("kubectl get configmaps")?, "kept-after-all")
 }
 
 /// Whoever writes a command on one of the pages makes this test run it.
