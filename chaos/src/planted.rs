@@ -9,14 +9,11 @@ use clap::Args;
 
 use crate::run::{Run, RunArgs, in_one_thread, perform};
 
-/// Bug, faults that bring it out, and who must find it: every checker that exists for it.
+/// Bug, faults that bring it out, and who must find it in every run. Others find some of them in most runs: what they see
+/// is left to chance.
 const BUGS: &[(&str, &str, &[&str])] = &[
-    (
-        "acknowledge-before-commit",
-        "kill",
-        &["linearizable", "replay"],
-    ),
-    ("stale-read", "pause", &["linearizable", "revisions"]),
+    ("acknowledge-before-commit", "kill", &["replay"]),
+    ("stale-read", "pause", &["revisions"]),
     ("drop-watch-event", "kill", &["watches"]),
     ("skip-fence", "kill", &["fence"]),
 ];
