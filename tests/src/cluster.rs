@@ -205,9 +205,11 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// The root of the clone.
+/// The root of the clone that the tests are run in: what was built for another clone in the same target directory is not
+/// built again.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    Path::new(&manifest).join("..")
 }
 
 /// The binary that was built beside this test.

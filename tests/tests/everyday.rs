@@ -1,11 +1,10 @@
 //! What people do all day with real pods, with every kubectl of the machine. Needs root.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::{Background, Cluster, Kubectl, contains, eventually, kubectls};
+use tests::{Background, Cluster, Kubectl, contains, eventually, kubectls, repository};
 
 /// What a busy machine may take for one step.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -24,7 +23,7 @@ spec:
 "#;
 
 fn example() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello.yaml");
+    let path = repository().join("examples/hello.yaml");
     path.display().to_string()
 }
 

@@ -2,19 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::{Cluster, Kubectl, eventually};
+use tests::{Cluster, Kubectl, eventually, repository};
 
 /// Pods of the example become Ready within this on a busy machine.
 const ROLLOUT: Duration = Duration::from_secs(90);
 
 fn example(kubectl: &Kubectl) -> Result<()> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello.yaml");
+    let manifest = repository().join("examples/hello.yaml");
     kubectl.run(&format!("apply -f {}", manifest.display()))?;
     kubectl.run("rollout status deployment/hello --timeout=90s")?;
     kubectl.run("rollout status daemonset/hello-daemon --timeout=60s")?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tests::repository;
+
 /// No file is longer; most are much shorter.
 const MAX_LINES: usize = 600;
 
@@ -69,7 +71,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    repository()
 }
 
 /// Every Rust file of ours with its path from the root and its text.

@@ -13,8 +13,6 @@ use super::{Cluster, LOOK_EVERY, Member, START_LIMIT, tail};
 
 const NODES: &str = "/api/v1/nodes";
 const ASK_LIMIT: Duration = Duration::from_secs(5);
-/// The scripts of this clone: what images are made of, and how to clear away what an agent leaves behind.
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts");
 
 impl Cluster {
     /// The host of an agent; the one after the last agent's is for clients.
@@ -106,8 +104,11 @@ fn is_ready(node: &serde_json::Value) -> bool {
         .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }
 
+/// One of the scripts of this clone: what images are made of, and how to clear away what an agent leaves behind.
 fn script(name: &str) -> PathBuf {
-    Path::new(SCRIPTS).join(name)
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR");
+    let manifest = manifest.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&manifest).join("../scripts").join(name)
 }
 
 fn run(command: &mut Command) -> Result<()> {

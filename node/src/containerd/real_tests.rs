@@ -25,7 +25,8 @@ const IMAGE: &str = "docker.io/library/xebec-example:1";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/build-example-image.sh")
+    let manifest = std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs the tests");
+    Path::new(&manifest).join("../scripts/build-example-image.sh")
 }
 
 fn network_config(agent_dir: &Path) -> NetworkConfig {

@@ -1,9 +1,9 @@
 //! The list of known differences: the rows of the tables in `docs/etcd-differences.md` that begin with a case's name.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use tests::repository;
 
 /// What a version ends with where the difference is one of three members.
 pub const OF_THREE: &str = " of three";
@@ -15,7 +15,7 @@ pub struct Differences {
 
 impl Differences {
     pub fn read() -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/etcd-differences.md");
+        let path = repository().join("docs/etcd-differences.md");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Self::parse(&text)
     }

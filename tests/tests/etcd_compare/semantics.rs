@@ -1,12 +1,12 @@
 //! The cases that `docs/etcd-semantics.md` names for each rule exist.
 
-use std::path::Path;
+use tests::repository;
 
 use crate::cases;
 
 #[test]
 fn every_rule_names_cases_that_exist() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/etcd-semantics.md");
+    let path = repository().join("docs/etcd-semantics.md");
     let text = std::fs::read_to_string(path).expect("the page is there");
     let known: Vec<&str> = cases::all()
         .chain(cases::PROMISES)
