@@ -28,7 +28,9 @@ pub const MAX_ENTRIES_IN_FLIGHT: usize = 2;
 pub const MAX_QUEUED_COMMANDS: usize = 20_000;
 
 /// Commands up to which the only voter writes its log without a change of thread.
-pub const LOG_COMMANDS_FLUSHED_HERE: usize = 32;
+pub const LOG_COMMANDS_FLUSHED_HERE: usize = 256;
+/// Mean time of a sync up to which it does: while a slower disk is at work, its thread goes on with other things.
+pub const LOG_SYNC_FLUSHED_HERE: Duration = Duration::from_millis(2);
 /// Size of one preallocated log segment, bytes.
 pub const LOG_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// Decoded log entries kept in memory for apply and replication, bytes.

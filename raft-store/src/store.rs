@@ -321,6 +321,12 @@ impl Store {
         published.map(drop).map_err(|_| Error::Stopped)
     }
 
+    /// The runtime of the member's own thread. Work there must be short: heartbeats wait for it. What it asks of the store
+    /// changes no thread.
+    pub fn runtime(&self) -> tokio::runtime::Handle {
+        self.inner.node.runtime.clone()
+    }
+
     /// Returns when the member cannot go on, and why: it was removed from the cluster, or its data was replaced.
     pub async fn ended(&self) -> String {
         let mut ended = self.inner.node.ended.clone();

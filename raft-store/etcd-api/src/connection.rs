@@ -20,7 +20,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::cork::cork;
 use crate::keepalive::Keepalive;
-use crate::relay::relay;
 use crate::serve::{DRAIN_LIMIT, HANDSHAKE_LIMIT, Service};
 use crate::unary;
 
@@ -73,11 +72,7 @@ where
                         Some(method) => {
                             calls.push(unary::answer(service.clone(), method, request, respond));
                         }
-                        None => drop(tokio::spawn(relay(
-                            service.dispatch.clone(),
-                            request,
-                            respond,
-                        ))),
+                        None => service.hand_on(request, respond),
                     },
                 )?;
             let Some(mut news) = arrived else {

@@ -28,6 +28,7 @@ mod queue;
 mod relay;
 mod serve;
 mod splice;
+mod threads;
 mod tls;
 mod unary;
 mod watch;

@@ -1,15 +1,15 @@
 //! Listening: gRPC and HTTP on one port, with or without TLS, until the front is shut down.
 //!
-//! Each connection stays on one thread, together with all its streams: what a request wakes runs next, on the same core.
-//! Reads that may take long go to the caller's runtime.
+//! What may take long goes to the caller's runtime: the thread that serves a connection may be the store's own.
 
 use std::convert::Infallible;
 use std::io;
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,16 +18,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{self, Handle};
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authority::Mended;
 use crate::connection;
 use crate::dispatch::Dispatch;
 use crate::front::Front;
+use crate::relay::relay;
+use crate::threads;
 
 /// How long a client may take for its part of a handshake.
 pub(crate) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
@@ -37,11 +39,6 @@ const HEAD_LIMIT: Duration = Duration::from_secs(5 * 60);
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Threads for clients, however many cores there are: Raft's own thread is busy by then.
-const MAX_THREADS: usize = 8;
-/// Connections that may wait for their thread.
-const QUEUED_CONNECTIONS: usize = 64;
 
 /// A listener that failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +61,27 @@ pub(crate) struct Service {
     /// Where that may run which takes long.
     pub others: Handle,
     acceptor: Option<TlsAcceptor>,
+    /// Calls that the services are answering.
+    calls: TaskTracker,
+    /// They need not be answered any more.
+    over: CancellationToken,
+}
+
+impl Service {
+    /// Lets the services answer a call, in a task of its own, for as long as anybody listens.
+    pub fn hand_on(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        // What they send is made while they are written to, and nothing long at once.
+        let here = matches!(
+            request.uri().path(),
+            "/etcdserverpb.Watch/Watch" | "/etcdserverpb.Lease/LeaseKeepAlive"
+        );
+        let call = relay(self.dispatch.clone(), request, respond);
+        let call = self.over.clone().run_until_cancelled_owned(call);
+        match here {
+            true => drop(self.calls.spawn(call)),
+            false => drop(self.calls.spawn_on(call, &self.others)),
+        }
+    }
 }
 
 impl Front {
@@ -103,11 +121,10 @@ impl Front {
             offer,
             others: Handle::current(),
             acceptor: tls.map(TlsAcceptor::from),
+            calls: TaskTracker::new(),
+            over: CancellationToken::new(),
         });
-        let threads: Vec<_> = (0..thread_count(offer))
-            .map(|_| Thread::start(service.clone()))
-            .collect::<Result<_, _>>()
-            .map_err(ServeError)?;
+        let threads = threads::start(&service).map_err(ServeError)?;
         let mut turn = threads.iter().cycle();
         let result = loop {
             let accepted = tokio::select! {
@@ -131,6 +148,10 @@ impl Front {
             drop(thread.connections);
             let _ = thread.ended.await;
         }
+        // They hold the store, which nobody may hold once this has ended.
+        service.over.cancel();
+        service.calls.close();
+        service.calls.wait().await;
         result
     }
 }
@@ -143,57 +164,7 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-/// One core is Raft's.
-fn thread_count(offer: Offer) -> usize {
-    match offer {
-        Offer::Everything => {
-            let cores = thread::available_parallelism().map_or(1, NonZero::get);
-            cores.saturating_sub(1).clamp(1, MAX_THREADS)
-        }
-        Offer::Metrics => 1,
-    }
-}
-
-/// A thread that serves clients.
-struct Thread {
-    connections: mpsc::Sender<std::net::TcpStream>,
-    ended: oneshot::Receiver<()>,
-}
-
-impl Thread {
-    fn start(service: Arc<Service>) -> io::Result<Self> {
-        let (connections, receiver) = mpsc::channel(QUEUED_CONNECTIONS);
-        let (done, ended) = oneshot::channel();
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let body = move || {
-            runtime.block_on(serve_all(service, receiver));
-            // What is left in it holds the store, which nobody may hold once this has ended.
-            drop(runtime);
-            // Whoever asked may have gone.
-            let _ = done.send(());
-        };
-        thread::Builder::new()
-            .name("clients".to_owned())
-            .spawn(body)?;
-        Ok(Self { connections, ended })
-    }
-}
-
-async fn serve_all(service: Arc<Service>, mut connections: mpsc::Receiver<std::net::TcpStream>) {
-    let tasks = TaskTracker::new();
-    while let Some(stream) = connections.recv().await {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => drop(tasks.spawn(serve_one(stream, service.clone()))),
-            Err(error) => tracing::debug!(%error, "a client went away at once"),
-        }
-    }
-    tasks.close();
-    tasks.wait().await;
-}
-
-async fn serve_one(stream: TcpStream, service: Arc<Service>) {
+pub(crate) async fn serve_one(stream: TcpStream, service: Arc<Service>) {
     // A connection without it only answers later.
     let _ = stream.set_nodelay(true);
     let Some(acceptor) = service.acceptor.clone() else {
@@ -217,13 +188,23 @@ where
     };
     let ended = match speaks_http2 {
         Ok(Ok(true)) => connection::serve(stream, service).await,
-        Ok(Ok(false)) => http1(stream, service).await.map_err(io::Error::other),
+        Ok(Ok(false)) => elsewhere(stream, service).await,
         Ok(Err(error)) => Err(error),
         Err(silent) => Err(silent.into()),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a client's connection ended");
     }
+}
+
+/// HTTP/1: its requests are few, and some take long.
+async fn elsewhere<S>(stream: S, service: Arc<Service>) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let others = service.others.clone();
+    let served = others.spawn(http1(stream, service)).await;
+    served.map_err(io::Error::other)?.map_err(io::Error::other)
 }
 
 async fn http1<S>(stream: S, service: Arc<Service>) -> hyper::Result<()>

@@ -2,6 +2,7 @@
 //!
 //! Behaviour is that of the service in `kv.rs`, whose functions are called here.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use prost::Message;
 use tonic::{Code, Status};
 use xebec_proto::etcdserverpb as pb;
+use xebec_proto::etcdserverpb::request_op::Request as Op;
 
 use crate::convert::range_request;
 use crate::dispatch::Call;
@@ -178,8 +180,36 @@ async fn call(service: &Service, kind: Kind, raw: Bytes) -> Result<Bytes, Status
         Kind::Range => range(service, decode(raw)?).await,
         Kind::Put => encode(&front.answer_put(decode(raw)?).await?),
         Kind::DeleteRange => encode(&front.answer_delete(decode(raw)?).await?),
-        Kind::Txn => encode(&front.answer_txn(decode(raw)?).await?),
+        Kind::Txn => txn(service, decode(raw)?).await,
     }
+}
+
+async fn txn(service: &Service, request: pb::TxnRequest) -> Result<Bytes, Status> {
+    let front = service.front.clone();
+    if !reads_ranges(&request) {
+        return encode(&front.answer_txn(request).await?);
+    }
+    let answer = async move { encode(&front.answer_txn(request).await?) };
+    elsewhere(service, answer).await
+}
+
+/// Whether more than single keys are read.
+fn reads_ranges(request: &pb::TxnRequest) -> bool {
+    let mut ops = request.success.iter().chain(&request.failure);
+    ops.any(|op| match &op.request {
+        Some(Op::RequestRange(range)) => !range.range_end.is_empty(),
+        Some(Op::RequestTxn(nested)) => reads_ranges(nested),
+        _ => false,
+    })
+}
+
+/// Answers on the other threads: the calls of this one need not wait for it.
+async fn elsewhere(
+    service: &Service,
+    answer: impl Future<Output = Result<Bytes, Status>> + Send + 'static,
+) -> Result<Bytes, Status> {
+    let answered = service.others.spawn(answer).await;
+    answered.map_err(|_| Status::internal("the call ended by a panic"))?
 }
 
 /// What may take long is read on the other threads: other calls of the connection need not wait for it.
@@ -194,10 +224,8 @@ async fn range(service: &Service, request: pb::RangeRequest) -> Result<Bytes, St
         return encode(&front.range_response(answer));
     }
     let front = front.clone();
-    let read = async move { encode(&front.answer_range(request).await?) };
-    let read = service.others.spawn(read);
-    read.await
-        .map_err(|_| Status::internal("the read ended by a panic"))?
+    let answer = async move { encode(&front.answer_range(request).await?) };
+    elsewhere(service, answer).await
 }
 
 fn decode<M: Message + Default>(raw: Bytes) -> Result<M, Status> {

@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
 use parking_lot::{Condvar, Mutex};
@@ -153,15 +153,15 @@ impl Shared {
         }
     }
 
-    /// Writes what is queued on the calling thread, unless the flusher is at work: then it goes on with that.
+    /// Writes what is queued on the calling thread, unless the disk is slow, or the flusher at work: then it goes on with
+    /// that.
     pub fn flush_here(&self) {
-        match self.writer.try_lock() {
-            Some(mut writer) => match &mut *writer {
-                Some(flusher) => flusher.flush_queued(self),
-                // Its thread has only just started.
-                None => self.wake(),
-            },
-            None => self.wake(),
+        match self.writer.try_lock().as_deref_mut() {
+            Some(Some(flusher)) if flusher.sync_time <= limits::LOG_SYNC_FLUSHED_HERE => {
+                flusher.flush_queued(self);
+            }
+            // Another writes, or the flusher's thread has only just started.
+            _ => self.wake(),
         }
     }
 
@@ -202,6 +202,8 @@ pub struct Flusher {
     pub segments: Vec<u64>,
     /// What is being written; its room is used again.
     pub batch: Queue,
+    /// Of a sync lately: the mean, later ones counting more.
+    pub sync_time: Duration,
 }
 
 /// Starts the flusher: its thread, or a task in a simulation.
@@ -316,10 +318,11 @@ impl Flusher {
         let started = Instant::now();
         crate::fault::before_log_sync()?;
         segment.file.sync_data()?;
-        shared
-            .metrics
-            .fsync_seconds
-            .observe(started.elapsed().as_secs_f64());
+        let took = started.elapsed();
+        if !threads::simulated() {
+            self.sync_time = (7 * self.sync_time + took) / 8;
+        }
+        shared.metrics.fsync_seconds.observe(took.as_secs_f64());
         let number = segment.number;
         self.active = Some((segment, offset + len));
         self.note_written(shared, batch, number, offset)

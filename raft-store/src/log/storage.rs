@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -58,6 +59,7 @@ impl LogStorage {
             next_number: found.next_number,
             segments: found.segments,
             batch: Queue::default(),
+            sync_time: Duration::ZERO,
         };
         let thread = flusher::start(&shared, flusher).map_err(OpenError::Log)?;
         Ok(Self {
@@ -272,8 +274,8 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
             Record::Entry(entry)
         });
         let waiter = Waiter::Append(callback);
-        // Nobody but the disk can answer before the only voter goes on: it may as well write by itself. Large batches
-        // go to the flusher, so that the next is made ready meanwhile.
+        // Nobody but the disk can answer before the only voter goes on: it may as well write by itself, and what comes
+        // meanwhile shares the next entry. Large batches go to the flusher, so that the next is made ready meanwhile.
         self.shared.enqueue_here(records, waiter);
         let alone = self.sole_voter.load(Ordering::SeqCst);
         if alone && commands <= limits::LOG_COMMANDS_FLUSHED_HERE {

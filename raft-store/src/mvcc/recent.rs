@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use super::engine::{EngineError, Family, Read, Visit, WriteSet};
 use crate::limits;
 
 /// Rows as the engine holds them; none: that there is no such row. Keys are copies, since a request's own would keep all
 /// of the request.
-type Rows = HashMap<Box<[u8]>, Option<Bytes>>;
+type Rows = HashMap<Box<[u8]>, Option<Bytes>, RandomState>;
 
 #[derive(Default)]
 pub struct Recent {

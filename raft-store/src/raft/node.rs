@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use openraft::SnapshotPolicy;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -64,6 +65,8 @@ pub struct Node {
     pub raft: Raft,
     pub peers: Arc<Peers>,
     pub reconfigure: Arc<Reconfigure>,
+    /// That of the member's thread.
+    pub runtime: Handle,
     /// Others know this member's name and addresses.
     pub published: watch::Receiver<bool>,
     /// Why the member ended by itself.
@@ -77,6 +80,18 @@ struct Running {
     raft: Raft,
     peers: Arc<Peers>,
     reconfigure: Arc<Reconfigure>,
+    runtime: Handle,
+}
+
+impl Running {
+    fn here(raft: &Raft, peers: &Arc<Peers>, reconfigure: &Arc<Reconfigure>) -> Self {
+        Self {
+            raft: raft.clone(),
+            peers: peers.clone(),
+            reconfigure: reconfigure.clone(),
+            runtime: Handle::current(),
+        }
+    }
 }
 
 type Started = oneshot::Sender<Result<Running, OpenError>>;
@@ -99,6 +114,7 @@ impl Node {
             raft: running.raft,
             peers: running.peers,
             reconfigure: running.reconfigure,
+            runtime: running.runtime,
             published,
             ended,
             stop: Mutex::new(Some(stop)),
@@ -176,9 +192,13 @@ async fn start(
     published: watch::Sender<bool>,
 ) -> Result<(Running, JoinSet<()>), OpenError> {
     let config = &parts.config;
-    let runtime = tokio::runtime::Handle::current();
     let (me, network) = (parts.me, parts.network.clone());
-    let peers = Arc::new(Peers::new(me, network, runtime, config.election_timeout));
+    let peers = Arc::new(Peers::new(
+        me,
+        network,
+        Handle::current(),
+        config.election_timeout,
+    ));
     let listeners = listen(config, &*parts.network).await?;
     let raft = start_raft(config, &peers, parts.log, parts.state_machine).await?;
     if let Some(founders) = &parts.founders {
@@ -215,11 +235,7 @@ async fn start(
         request_timeout: config.request_timeout(),
         retry: config.heartbeat,
     };
-    let running = Running {
-        raft: raft.clone(),
-        peers: peers.clone(),
-        reconfigure: reconfigure.clone(),
-    };
+    let running = Running::here(&raft, &peers, &reconfigure);
     let (lessor, proposals, config) = (parts.lessor, parts.proposals, parts.config);
     let (waiters, due, kept) = (parts.waiters, parts.checkpoint_due, parts.log_kept);
     let (sender, leads, mut followed) = (parts.leadership, parts.leads, parts.followed);

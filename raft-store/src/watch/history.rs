@@ -9,7 +9,7 @@ use crate::mvcc::engine::{EngineError, Family, Read, Step};
 use crate::mvcc::keys::{self, Revision as At};
 use crate::mvcc::range;
 use crate::mvcc::record::Change;
-use crate::{Event, EventKind};
+use crate::{Event, EventKind, limits};
 
 /// A stretch of history.
 #[derive(Debug, Default)]
@@ -19,8 +19,10 @@ pub struct Stretch {
     pub upto: i64,
 }
 
-/// Most changes looked at in one stretch, wanted or not: bounds the time it takes.
-const MAX_CHANGES: usize = 4096;
+/// Most changes looked at in one stretch, wanted or not, and most of their bytes: bounds the time it takes, on a thread that
+/// has other things to do.
+const MAX_CHANGES: usize = 256;
+const MAX_BYTES: usize = limits::WATCH_BATCH_BYTES;
 
 /// Reads revisions `from..=upto`, ending early (at a revision's end) after `max_revisions` or enough work.
 pub fn read(
@@ -41,12 +43,12 @@ pub fn read(
         revisions: Vec::new(),
         upto,
     };
-    let (mut last, mut revisions, mut changes) = (0, 0, 0);
+    let (mut last, mut revisions, mut changes, mut bytes) = (0, 0, 0, 0);
     view.scan(Family::Rev, &start, Some(&end), &mut |key, raw| {
         let at = keys::parse_revision_key(key).ok_or(crate::codec::DecodeError("not a revision"));
         let at = at.map_err(EngineError::damaged(Family::Rev))?;
         if at.main != last {
-            if revisions == max_revisions || changes >= MAX_CHANGES {
+            if revisions == max_revisions || changes >= MAX_CHANGES || bytes >= MAX_BYTES {
                 stretch.upto = last;
                 return Ok(Step::Stop);
             }
@@ -54,6 +56,7 @@ pub fn read(
             last = at.main;
         }
         changes += 1;
+        bytes += raw.len();
         let change = Change::decode(Bytes::copy_from_slice(raw))
             .map_err(EngineError::damaged(Family::Rev))?;
         let kind = if change.deleted {
