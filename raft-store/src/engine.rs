@@ -242,8 +242,6 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     options.set_target_file_size_base(16 * 1024 * 1024);
     options.set_max_bytes_for_level_base(64 * 1024 * 1024);
     // Slow down late: apply must not stand still while a slow disk takes the flushes.
-    // Half as often as by default: a compaction rewrites all of the next level.
-    options.set_level_zero_file_num_compaction_trigger(8);
     options.set_level_zero_slowdown_writes_trigger(40);
     options.set_level_zero_stop_writes_trigger(80);
     options
