@@ -1,6 +1,6 @@
 //! The house rules that a compiler does not check: file sizes, file headers, and who may know whom.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tests::repository;
 
