@@ -54,6 +54,13 @@ impl Server {
             port: uri.port_u16().unwrap_or(443),
         })
     }
+
+    fn url(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("https://[{}]:{}", self.host, self.port),
+            false => format!("https://{}:{}", self.host, self.port),
+        }
+    }
 }
 
 /// The servers known now. Shared, so that the list can follow the cluster's.
@@ -80,8 +87,9 @@ impl Servers {
         })
     }
 
-    /// Takes over the servers that the cluster names; those that were configured stay as the last resort.
-    pub(crate) fn learn(&self, found: Vec<(std::net::IpAddr, u16)>) {
+    /// Takes over the servers that the cluster names; those that were configured stay as the last resort. Whether they are
+    /// others than before.
+    pub(crate) fn learn(&self, found: Vec<(std::net::IpAddr, u16)>) -> bool {
         let server = |(ip, port): (std::net::IpAddr, u16)| Server {
             host: ip.to_string(),
             port,
@@ -91,13 +99,19 @@ impl Servers {
         next.extend(missing.cloned().collect::<Vec<_>>());
         let mut list = self.list.write();
         if *list == next {
-            return;
+            return false;
         }
         let current = list[self.current.load(Ordering::Relaxed) % list.len()].clone();
         let index = next.iter().position(|s| *s == current).unwrap_or(0);
         tracing::debug!(servers = ?next, "the cluster's API servers");
         *list = next;
         self.current.store(index, Ordering::Relaxed);
+        true
+    }
+
+    /// Their URLs.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.list.read().iter().map(Server::url).collect()
     }
 
     /// The servers, the one that answered last first.
@@ -275,6 +289,9 @@ mod tests {
                 port: 6443
             }
         );
+        for url in ["https://[::1]:6443", "https://master-1:443"] {
+            assert_eq!(Server::parse(url).expect("valid").url(), url);
+        }
         assert!(Server::parse("http://a:1").is_err());
         assert!(Servers::parse(&[]).is_err());
     }

@@ -17,6 +17,7 @@ use kube::config::AuthInfo;
 use kube::{Api, Client};
 
 use crate::config::{Identity, Pem};
+use crate::known_servers;
 use files::Files;
 use request::{Purpose, Subject};
 
@@ -213,20 +214,45 @@ impl Enrolled {
         identity(&self.files.serving_pair())
     }
 
-    /// Asks the cluster how its agents are set up.
+    /// The API servers that are known: that of the configuration, then those that the cluster named last.
+    pub fn servers(&self) -> Vec<String> {
+        let mut servers = vec![self.config.server.clone()];
+        let kept = known_servers::read(&self.servers_file());
+        servers.extend(kept.into_iter().filter(|kept| *kept != self.config.server));
+        servers
+    }
+
+    /// Where the servers that the cluster names are kept.
+    pub(crate) fn servers_file(&self) -> PathBuf {
+        self.config.directory.join("servers")
+    }
+
+    /// Asks the cluster how its agents are set up, at any server that answers.
     ///
     /// # Errors
-    /// When the API does not answer or the settings are not complete.
+    /// When no API server answers or the settings are not complete.
     pub async fn settings(&self) -> Result<ClusterSettings, EnrollError> {
+        let mut settings = self.settings_of(&self.config.server).await;
+        for server in self.servers().iter().skip(1) {
+            let Err(EnrollError::Unreachable { server: silent, .. }) = &settings else {
+                break;
+            };
+            tracing::warn!(silent, server, "asking another API server");
+            settings = self.settings_of(server).await;
+        }
+        settings
+    }
+
+    async fn settings_of(&self, server: &str) -> Result<ClusterSettings, EnrollError> {
         let (namespace, name) = SETTINGS;
-        let api: Api<ConfigMap> = Api::namespaced(self.client()?, namespace);
-        let settings = api.get(name).await.map_err(|e| self.failed(e))?;
+        let api: Api<ConfigMap> = Api::namespaced(self.client(server)?, namespace);
+        let settings = api.get(name).await.map_err(|e| failed(server, e))?;
         let data = settings.data.unwrap_or_default();
         let value = |key: &str| {
             data.get(key)
                 .cloned()
                 .ok_or_else(|| EnrollError::ClusterInfo {
-                    server: self.config.server.clone(),
+                    server: server.to_owned(),
                     reason: format!("the ConfigMap {namespace}/{name} has no {key}"),
                 })
         };
@@ -236,14 +262,14 @@ impl Enrolled {
             service_cidr: value("service-cidr")?,
             cluster_domain: value("cluster-domain")?,
             cluster_dns: dns.parse().map_err(|_| EnrollError::ClusterInfo {
-                server: self.config.server.clone(),
+                server: server.to_owned(),
                 reason: format!("cluster-dns is no address: {dns:?}"),
             })?,
         })
     }
 
-    /// A client of the API as this node.
-    fn client(&self) -> Result<Client, EnrollError> {
+    /// A client of that API server as this node.
+    fn client(&self, server: &str) -> Result<Client, EnrollError> {
         let (certificate, key) = self.files.client_pair();
         let text = |path: &Path| Some(path.display().to_string());
         let auth = AuthInfo {
@@ -251,17 +277,17 @@ impl Enrolled {
             client_key: text(&key),
             ..AuthInfo::default()
         };
-        self.files.client(&self.config.server, auth)
+        self.files.client(server, auth)
     }
+}
 
-    fn failed(&self, error: kube::Error) -> EnrollError {
-        match error {
-            kube::Error::Api(status) => EnrollError::Refused(status.message.clone()),
-            other => EnrollError::Unreachable {
-                server: self.config.server.clone(),
-                message: other.to_string(),
-            },
-        }
+fn failed(server: &str, error: kube::Error) -> EnrollError {
+    match error {
+        kube::Error::Api(status) => EnrollError::Refused(status.message.clone()),
+        other => EnrollError::Unreachable {
+            server: server.to_owned(),
+            message: other.to_string(),
+        },
     }
 }
 

@@ -21,6 +21,7 @@ mod hooks;
 mod http_get;
 mod images;
 mod keyring;
+mod known_servers;
 mod labels;
 mod log_rotation;
 mod logs;

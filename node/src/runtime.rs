@@ -1,7 +1,7 @@
 //! The one place where the agent's parts meet: built from the configuration, started in order, ended together.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::resolv::ClusterDns;
 use crate::self_fence::Contact;
 use crate::shared::{HostPorts, Shared};
 use crate::volumes::Volumes;
-use crate::{healthz, log_rotation, pleg, server};
+use crate::{healthz, known_servers, log_rotation, pleg, server};
 
 /// How long the runtime may take to answer for the first time.
 const RUNTIME_START_LIMIT: Duration = Duration::from_secs(60);
@@ -53,6 +53,7 @@ pub async fn run(
     let _guard = stop.clone().drop_guard();
     let tasks = TaskTracker::new();
     let (client, servers) = api::client(&config)?;
+    let kept = enrolled.as_ref().map(Enrolled::servers_file);
     if let Some(enrolled) = enrolled {
         tasks.spawn(enrolled.keep_renewed(client.clone(), stop.clone()));
     }
@@ -81,6 +82,7 @@ pub async fn run(
     tasks.spawn(follow_servers(
         shared.services.clone(),
         servers,
+        kept,
         stop.clone(),
     ));
     start_node(&tasks, &shared, node, machine, &runtime, &stop);
@@ -378,7 +380,12 @@ async fn configure_network(
 }
 
 /// Learns the API servers from the Service that leads to them, so that no load balancer is needed in front.
-async fn follow_servers(services: Arc<ServiceCache>, servers: Servers, stop: CancellationToken) {
+async fn follow_servers(
+    services: Arc<ServiceCache>,
+    servers: Servers,
+    kept: Option<PathBuf>,
+    stop: CancellationToken,
+) {
     let master = ("default".to_string(), "kubernetes".to_string());
     let mut progress = services.progress();
     loop {
@@ -396,7 +403,12 @@ async fn follow_servers(services: Arc<ServiceCache>, servers: Servers, stop: Can
             let ready = slice.endpoints.iter().filter(|e| e.ready);
             found.extend(ready.filter_map(|e| Some((e.address, port?))));
         }
-        servers.learn(found);
+        if found.is_empty() || !servers.learn(found) {
+            continue;
+        }
+        if let Some(kept) = &kept {
+            known_servers::write(kept, &servers.urls());
+        }
     }
 }
 

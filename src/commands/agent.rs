@@ -80,6 +80,7 @@ async fn agent_config(args: &AgentArgs, enrolled: &node::Enrolled) -> Result<Age
         enrolled.node_ip(),
         args.data_dir.join("agent"),
     );
+    config.servers = enrolled.servers();
     config.container_runtime_endpoint = args.agent.container_runtime_endpoint.clone();
     config.kubelet_port = args.agent.kubelet_port;
     config.healthz_port = args.agent.healthz_port;

@@ -75,3 +75,48 @@ fn others_serve(kubectl: &Kubectl) -> Result<()> {
     let mut nodes = NAMES.iter();
     nodes.try_for_each(|node| contains(&answers, &format!("on {node}")))
 }
+
+/// An agent knows more masters than the one that it was told of, also when it starts.
+#[test]
+fn an_agent_starts_while_its_master_is_down() -> Result<()> {
+    let network = Network::new()?;
+    let alone = ["--disable-agent".to_owned()];
+    let mut first = start(network.host(10)?, NAMES[0], &alone)?;
+    let kubectl = first.kubectl()?;
+    ready_nodes(&kubectl, 0)?;
+    let server = format!("https://{}:6443", first.host.address);
+    let token_of = |role: &str| token(&first.kubeconfig(), &["create", role]);
+    let secret = token_of("--role=server")?;
+    let join = [
+        format!("--join={server}"),
+        format!("--token={}", secret.trim()),
+    ];
+    let flags = [&alone[..], &join].concat();
+    let secret = token_of("--role=agent")?;
+    let mut second = start(network.host(20)?, NAMES[1], &flags)?;
+    let kubectl = second.kubectl()?;
+    ready_nodes(&kubectl, 0)?;
+    let mut third = start(network.host(30)?, NAMES[2], &flags)?;
+    ready_nodes(&third.kubectl()?, 0)?;
+    let flags = [
+        format!("--server={server}"),
+        format!("--token={}", secret.trim()),
+    ];
+    let mut worker = Machine::start(network.host(11)?, "agent", "worker", &flags)?;
+    ready_nodes(&kubectl, 1)?;
+    eventually("the agent knows all masters", PATIENCE, || {
+        let known = std::fs::read_to_string(worker.data_dir().join("agent/pki/servers"))?;
+        ensure!(known.lines().count() == 3, "{known}");
+        Ok(())
+    })?;
+
+    first.kill()?;
+    worker.process.take().context("running")?.stop()?;
+    let renewed = "get lease -n kube-node-lease worker -o jsonpath={.spec.renewTime}";
+    let before = eventually("the others lead", PATIENCE, || kubectl.run(renewed))?;
+    worker.spawn()?;
+    eventually("the agent is back", PATIENCE, || {
+        ensure!(kubectl.run(renewed)? != before, "no sign of life");
+        Ok(())
+    })
+}
