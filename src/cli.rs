@@ -319,6 +319,11 @@ pub struct NodeArgs {
     /// How Service rules reach the kernel.
     #[arg(long, value_enum, default_value_t = ProxyMode::Nftables)]
     pub proxy_mode: ProxyMode,
+    /// How much must stay free, or else the node reports pressure and gets no new pods, as SIGNAL<QUANTITY or
+    /// SIGNAL<PERCENT%, separated by commas. Signals: memory.available, nodefs.available, nodefs.inodesFree,
+    /// imagefs.available, imagefs.inodesFree, pid.available. What is not named is not watched.
+    #[arg(long, value_name = "THRESHOLDS", default_value = node::EvictionHard::DEFAULT)]
+    pub eviction_hard: node::EvictionHard,
     /// Ends this node's replaceable pods when no master can be reached for as long as the cluster waits before it replaces
     /// them, so that others may start safely, those of StatefulSets included.
     #[arg(long)]

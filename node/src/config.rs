@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::node::EvictionHard;
+
 /// Port of the agent's TLS API, as the kubelet's.
 pub const DEFAULT_KUBELET_PORT: u16 = 10250;
 /// Port of the loopback health endpoint, as the kubelet's.
@@ -127,6 +129,8 @@ pub struct AgentConfig {
     pub node_taints: Vec<NodeTaint>,
     /// Held back from pods.
     pub reserve: Reserve,
+    /// How much must stay free, or else the node reports pressure.
+    pub eviction_hard: EvictionHard,
     /// Ends replaceable pods when no master can be reached for as long as the cluster waits before it replaces them.
     pub self_fence: bool,
 }
@@ -163,6 +167,7 @@ impl AgentConfig {
             node_labels: BTreeMap::new(),
             node_taints: Vec::new(),
             reserve: Reserve::default(),
+            eviction_hard: EvictionHard::default(),
             self_fence: false,
         }
     }

@@ -54,4 +54,5 @@ pub use enroll::{
     key_hash, pem_der, pem_key_hash,
 };
 pub use error::AgentError;
+pub use node::EvictionHard;
 pub use runtime::run;

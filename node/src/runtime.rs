@@ -230,7 +230,8 @@ async fn build_shared(
     services: Arc<ServiceCache>,
     host_ports: HostPorts,
 ) -> Shared {
-    let (cpu_millis, memory_bytes, disk_bytes) = allocatable(machine, &config.reserve);
+    let (cpu_millis, memory_bytes, disk_bytes) =
+        allocatable(machine, &config.reserve, &config.eviction_hard);
     let host_ips = vec![config.node_ip.to_string()];
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Shared {

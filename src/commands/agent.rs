@@ -84,6 +84,7 @@ async fn agent_config(args: &AgentArgs, enrolled: &node::Enrolled) -> Result<Age
     config.container_runtime_endpoint = args.agent.container_runtime_endpoint.clone();
     config.kubelet_port = args.agent.kubelet_port;
     config.healthz_port = args.agent.healthz_port;
+    config.eviction_hard = args.agent.eviction_hard.clone();
     config.self_fence = args.agent.self_fence;
     config.cluster_dns = Some(settings.cluster_dns);
     config.cluster_domain = settings.cluster_domain;

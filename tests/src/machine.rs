@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cluster::{binary, clean_data_in, provide_images};
+use crate::cluster::{ANY_DISK, binary, clean_data_in, provide_images};
 use crate::command::run;
 use crate::hosts::Host;
 use crate::kubectl::{Kubectl, kubectls};
@@ -34,6 +34,7 @@ impl Machine {
             format!("--data-dir={}", directory.path().display()),
             format!("--node-name={name}"),
             format!("--node-ip={}", host.address),
+            ANY_DISK.to_owned(),
         ];
         arguments.extend(flags.iter().cloned());
         let mut machine = Self {

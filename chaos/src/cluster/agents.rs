@@ -46,6 +46,8 @@ impl Cluster {
                 format!("--node-ip={}", self.address(host)),
                 format!("--server=https://{master}:{API_PORT}"),
                 format!("--token={token}"),
+                // What is judged is not how full the machine's disk is.
+                "--eviction-hard=memory.available<100Mi".to_owned(),
             ];
             let command = self.network.command(host, &self.setting.program);
             member.start(command, &self.setting.program)?;

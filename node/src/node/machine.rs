@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::eviction::{EvictionHard, Resource, Supply};
 use crate::config::Reserve;
 
 /// Facts about the machine that do not change while it runs.
@@ -24,11 +25,10 @@ pub(crate) struct Machine {
 /// What is free now.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Free {
-    pub(crate) memory_bytes: u64,
-    pub(crate) disk_inodes_percent: u64,
-    pub(crate) disk_percent: u64,
-    pub(crate) processes: u64,
-    pub(crate) process_limit: u64,
+    pub(crate) memory: Supply,
+    pub(crate) disk: Supply,
+    pub(crate) inodes: Supply,
+    pub(crate) processes: Supply,
 }
 
 fn read(path: &str) -> String {
@@ -112,7 +112,6 @@ impl Free {
     /// What is free now, on the filesystem at `path`.
     pub(crate) fn read(path: &Path) -> Free {
         let disk = nix::sys::statvfs::statvfs(path).ok();
-        let percent = |free: u64, all: u64| (free * 100).checked_div(all).unwrap_or(100);
         // `loadavg`'s fourth field is running/all.
         let load = read("/proc/loadavg");
         let processes = load
@@ -120,28 +119,47 @@ impl Free {
             .nth(3)
             .and_then(|f| f.split('/').nth(1)?.parse().ok())
             .unwrap_or(0);
+        let process_limit: u64 = read("/proc/sys/kernel/pid_max").parse().unwrap_or(0);
         Free {
-            memory_bytes: meminfo("MemAvailable"),
-            disk_percent: disk.map_or(100, |d| percent(d.blocks_available(), d.blocks())),
-            disk_inodes_percent: disk.map_or(100, |d| percent(d.files_available(), d.files())),
-            processes,
-            process_limit: read("/proc/sys/kernel/pid_max").parse().unwrap_or(u64::MAX),
+            memory: Supply {
+                free: meminfo("MemAvailable"),
+                all: meminfo("MemTotal"),
+            },
+            disk: disk.map_or_else(Supply::default, |d| Supply {
+                free: d.blocks_available() * d.fragment_size(),
+                all: d.blocks() * d.fragment_size(),
+            }),
+            inodes: disk.map_or_else(Supply::default, |d| Supply {
+                free: d.files_available(),
+                all: d.files(),
+            }),
+            processes: Supply {
+                free: process_limit.saturating_sub(processes),
+                all: process_limit,
+            },
         }
     }
 }
 
 /// What pods may use: millicores, bytes of memory, bytes of disk.
-pub(crate) fn allocatable(machine: &Machine, reserve: &Reserve) -> (u64, u64, u64) {
-    // A tenth of the disk is where pods would be evicted, as the kubelet counts.
-    let disk = machine.disk_bytes - machine.disk_bytes / 10;
+///
+/// What must stay free is not for pods, as the kubelet counts.
+pub(crate) fn allocatable(
+    machine: &Machine,
+    reserve: &Reserve,
+    eviction: &EvictionHard,
+) -> (u64, u64, u64) {
+    let left = |resource, all, reserved| {
+        let held_back = eviction.least(resource, all) + reserved;
+        u64::saturating_sub(all, held_back)
+    };
     (
         (machine.cpus * 1000).saturating_sub(reserve.cpu_millis),
-        machine
-            .memory_bytes
-            .saturating_sub(reserve.memory_bytes + EVICTION_MEMORY_BYTES),
-        disk.saturating_sub(reserve.ephemeral_storage_bytes),
+        left(Resource::Memory, machine.memory_bytes, reserve.memory_bytes),
+        left(
+            Resource::Disk,
+            machine.disk_bytes,
+            reserve.ephemeral_storage_bytes,
+        ),
     )
 }
-
-/// Below this much free memory the node is under pressure, in bytes, as for the kubelet.
-pub(crate) const EVICTION_MEMORY_BYTES: u64 = 100 << 20;

@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff;
 
-use super::machine::{EVICTION_MEMORY_BYTES, Free, Machine, allocatable};
+use super::eviction::{EvictionHard, Resource};
+use super::machine::{Free, Machine, allocatable};
 use crate::config::AgentConfig;
 
 /// The version that the node reports: the Kubernetes that it behaves as, and which agent it is.
@@ -21,10 +22,6 @@ const KUBELET_VERSION: &str = concat!("v1.36.0+xebec.", env!("CARGO_PKG_VERSION"
 const IMAGES_LIMIT: usize = 50;
 /// The most names that a status lists of one image.
 const NAMES_LIMIT: usize = 5;
-/// Below this share of free disk space the node is under pressure, in percent.
-const DISK_PERCENT: u64 = 10;
-/// Below this share of free inodes the node is under pressure, in percent.
-const INODES_PERCENT: u64 = 5;
 
 /// What the runtime says of itself.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +102,7 @@ pub(super) fn status(
     previous: &NodeStatus,
     now: Timestamp,
 ) -> NodeStatus {
-    let (millis, memory, disk) = allocatable(machine, &config.reserve);
+    let (millis, memory, disk) = allocatable(machine, &config.reserve, &config.eviction_hard);
     let address = |kind: &str, address: String| NodeAddress {
         type_: kind.into(),
         address,
@@ -123,7 +120,13 @@ pub(super) fn status(
             address("InternalIP", config.node_ip.to_string()),
             address("Hostname", config.node_name.clone()),
         ]),
-        conditions: Some(conditions(free, runtime, previous, now)),
+        conditions: Some(conditions(
+            &config.eviction_hard,
+            free,
+            runtime,
+            previous,
+            now,
+        )),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint {
                 port: config.kubelet_port.into(),
@@ -186,10 +189,15 @@ fn pressure(bad: bool, yes: [&str; 2], no: [&str; 2]) -> Draft {
     )
 }
 
-fn drafts(free: &Free, runtime: &RuntimeView) -> [(&'static str, Draft); 4] {
-    let memory = free.memory_bytes < EVICTION_MEMORY_BYTES;
-    let disk = free.disk_percent < DISK_PERCENT || free.disk_inodes_percent < INODES_PERCENT;
-    let processes = free.processes + free.processes / 10 >= free.process_limit;
+fn drafts(
+    eviction: &EvictionHard,
+    free: &Free,
+    runtime: &RuntimeView,
+) -> [(&'static str, Draft); 4] {
+    let memory = eviction.short(Resource::Memory, free.memory);
+    let disk =
+        eviction.short(Resource::Disk, free.disk) || eviction.short(Resource::Inodes, free.inodes);
+    let processes = eviction.short(Resource::Processes, free.processes);
     let not_ready = |message: String| ("False", "KubeletNotReady".into(), message);
     let memory = pressure(
         memory,
@@ -236,6 +244,7 @@ fn drafts(free: &Free, runtime: &RuntimeView) -> [(&'static str, Draft); 4] {
 }
 
 fn conditions(
+    eviction: &EvictionHard,
     free: &Free,
     runtime: &RuntimeView,
     previous: &NodeStatus,
@@ -259,7 +268,10 @@ fn conditions(
             .and_then(|c| c.last_transition_time.clone())
             .or(Some(Time(now))),
     };
-    drafts(free, runtime).into_iter().map(build).collect()
+    drafts(eviction, free, runtime)
+        .into_iter()
+        .map(build)
+        .collect()
 }
 
 /// Whether two statuses say the same, heartbeats aside.
@@ -317,13 +329,7 @@ mod tests {
             disk_bytes: 1 << 40,
             ..Default::default()
         };
-        let free = Free {
-            memory_bytes: 1 << 30,
-            disk_percent: 50,
-            disk_inodes_percent: 50,
-            process_limit: 100,
-            ..Default::default()
-        };
+        let free = Free::default();
         status(
             &config,
             &machine,
