@@ -9,6 +9,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -119,6 +120,7 @@ fn start_node(
 ) {
     let config = Arc::new(shared.config.clone());
     let client = &shared.client;
+    let back = Arc::new(Notify::new());
     let heartbeat = Heartbeat {
         client: client.clone(),
         config: config.clone(),
@@ -126,9 +128,10 @@ fn start_node(
         cri: runtime.cri.clone(),
         recorder: shared.recorder.clone(),
         written: node.status.clone().unwrap_or_default(),
+        back: back.clone(),
     };
     let contact = shared.self_fence.clone();
-    tasks.spawn(renew(client.clone(), node, contact, stop.clone()));
+    tasks.spawn(renew(client.clone(), node, contact, back, stop.clone()));
     tasks.spawn(heartbeat.run(stop.clone()));
     let own = runtime.owned.is_some();
     let network = follow_network(

@@ -172,9 +172,6 @@ impl Drop for Cluster {
         {
             eprintln!("stopping the cluster: {error:#}");
         }
-        if std::thread::panicking() {
-            eprintln!("--- the server's log ---\n{}", tail(&self.log()));
-        }
         if self.with_node {
             clean_data(self.data_dir());
         }

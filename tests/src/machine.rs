@@ -85,13 +85,10 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if let Some(process) = self.process.take() {
-            if std::thread::panicking() {
-                eprintln!("--- log ---\n{}", process.tail());
-            }
-            if let Err(error) = process.stop() {
-                eprintln!("stopping: {error:#}");
-            }
+        if let Some(process) = self.process.take()
+            && let Err(error) = process.stop()
+        {
+            eprintln!("stopping: {error:#}");
         }
         clean_data_in(&self.host, self.directory.path());
     }

@@ -12,7 +12,7 @@ use crate::wait::eventually;
 /// How long a process may take to end on SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// Lines of a log that a failure shows.
-const SHOWN_LINES: usize = 60;
+const SHOWN_LINES: usize = 200;
 
 /// A running process. It is killed when dropped.
 pub struct Process {
@@ -81,6 +81,8 @@ impl Drop for Process {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The runner shows what tests print only for those that failed.
+        eprintln!("--- {} ends with ---\n{}", self.log.display(), self.tail());
     }
 }
 

@@ -147,14 +147,6 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if let (Some(process), true) = (&self.started, std::thread::panicking()) {
-            eprintln!("--- {} ---\n{}", self.host.address, process.tail());
-        }
-    }
-}
-
 /// The commands that a machine has, and a clone in which the binary is built.
 fn furnish(root: &Path) -> Result<()> {
     let (bin, built) = (root.join("bin"), root.join("clone/target/release"));

@@ -68,16 +68,6 @@ impl Master {
     }
 }
 
-impl Drop for Master {
-    fn drop(&mut self) {
-        if let Some(process) = &self.process
-            && std::thread::panicking()
-        {
-            eprintln!("--- {} ---\n{}", self.name, process.tail());
-        }
-    }
-}
-
 fn server(host: &Host, name: &str, data_dir: &Path) -> Result<Command> {
     let mut command = host.command(binary()?);
     command

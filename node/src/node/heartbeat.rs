@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::{Free, Machine};
@@ -132,6 +133,8 @@ pub(crate) struct Heartbeat {
     pub(crate) recorder: Recorder,
     /// The status that the API has.
     pub(crate) written: NodeStatus,
+    /// Woken when the API answers again: others may have called the node lost in the meantime.
+    pub(crate) back: Arc<Notify>,
 }
 
 impl Heartbeat {
@@ -146,6 +149,9 @@ impl Heartbeat {
         let mut reported = Timestamp::UNIX_EPOCH;
         let mut ready = false;
         loop {
+            if ready {
+                self.look_back().await;
+            }
             let now = Timestamp::now();
             let status = self.compute(now).await;
             let due = now.duration_since(reported) >= REPORT_PERIOD;
@@ -167,8 +173,18 @@ impl Heartbeat {
             };
             tokio::select! {
                 () = tokio::time::sleep(period) => {}
+                () = self.back.notified() => {}
                 () = shutdown.cancelled() => return,
             }
+        }
+    }
+
+    /// Learns what others made of the node's conditions: a node that was not heard of is `Unknown` until its agent says more.
+    async fn look_back(&mut self) {
+        let api: Api<Node> = Api::all(self.client.clone());
+        match api.get(&self.config.node_name).await {
+            Ok(node) => status::take_over(&mut self.written, &node.status.unwrap_or_default()),
+            Err(error) => tracing::debug!(error = api::message(&error), "the node cannot be read"),
         }
     }
 

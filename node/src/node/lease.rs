@@ -1,5 +1,6 @@
 //! The node's Lease: renewed every ten seconds, so that the cluster knows that the node lives without reading its status.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff;
 use kube::api::{Api, PostParams};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
@@ -22,15 +24,17 @@ const RENEW_PERIOD: Duration = Duration::from_secs(10);
 /// Wait after a renewal that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Renews the Lease until `shutdown`, and tells `contact` of each success.
+/// Renews the Lease until `shutdown`, and tells `contact` of each success, `back` of the first after a failure.
 pub(crate) async fn renew(
     client: kube::Client,
     node: Node,
     contact: Option<Contact>,
+    back: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
     let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
     let mut held: Option<Lease> = None;
+    let mut failed = false;
     loop {
         let asked = Instant::now();
         let pause = match renew_once(&api, &node, held.take()).await {
@@ -39,6 +43,9 @@ pub(crate) async fn renew(
                 if let Some(contact) = &contact {
                     contact.made(asked);
                 }
+                if std::mem::take(&mut failed) {
+                    back.notify_one();
+                }
                 RENEW_PERIOD
             }
             Err(error) => {
@@ -46,6 +53,7 @@ pub(crate) async fn renew(
                     error = api::message(&error),
                     "cannot renew the node's lease"
                 );
+                failed = true;
                 RETRY
             }
         };

@@ -286,6 +286,16 @@ pub(super) fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
     quiet(a) == quiet(b)
 }
 
+/// Takes over the conditions that both have; `seen` also has those of others.
+pub(super) fn take_over(written: &mut NodeStatus, seen: &NodeStatus) {
+    for own in written.conditions.iter_mut().flatten() {
+        let mut all = seen.conditions.iter().flatten();
+        if let Some(condition) = all.find(|seen| seen.type_ == own.type_) {
+            own.clone_from(condition);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,5 +380,28 @@ mod tests {
         let third = build(&runtime(true), &second, 3);
         assert!(same(&second, &third) && !same(&first, &second));
         assert_eq!(ready(&third).2, 2);
+    }
+    #[test]
+    fn what_others_made_of_the_conditions_is_made_good() {
+        let mut written = build(&runtime(true), &NodeStatus::default(), 1);
+        let mut seen = written.clone();
+        let conditions = seen.conditions.as_mut().expect("conditions");
+        for condition in conditions.iter_mut() {
+            condition.status = "Unknown".into();
+        }
+        let foreign = NodeCondition {
+            type_: "NetworkUnavailable".into(),
+            ..NodeCondition::default()
+        };
+        conditions.insert(0, foreign);
+        let own = written.clone();
+        take_over(&mut written, &own);
+        assert_eq!(written, own);
+        take_over(&mut written, &seen);
+        assert_eq!(
+            written.conditions.as_deref(),
+            seen.conditions.as_deref().map(|c| &c[1..])
+        );
+        assert!(!same(&build(&runtime(true), &written, 2), &written));
     }
 }
