@@ -33,7 +33,7 @@ rocksdb: setup
 
 build: rocksdb
 	@echo "==> Building xebec"
-	@cargo build --release --bin xebec
+	@cargo build --profile dist --bin xebec
 
 images:
 	@scripts/build-example-image.sh "$(CARGO_TARGET_DIR)/xebec-example.tar"

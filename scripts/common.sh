@@ -1,6 +1,6 @@
 # Shared by the scripts: where things are, and how to wait. Sourced, not run.
 : "${DATA_DIR:=/var/lib/xebec}" "${CARGO_TARGET_DIR:=$HOME/.cache/xebec/target}"
-: "${XEBEC:=$CARGO_TARGET_DIR/release/xebec}" "${RUN_DIR:=/run/xebec}"
+: "${XEBEC:=$CARGO_TARGET_DIR/dist/xebec}" "${RUN_DIR:=/run/xebec}"
 PID_FILE="$RUN_DIR/server.pid"
 LOG_FILE="$DATA_DIR/server.log"
 KUBECONFIG_FILE="$DATA_DIR/server/admin.kubeconfig"

@@ -2,6 +2,7 @@
 //!
 //! Everything of openraft that the rest of the crate sees is named here. Must not know gRPC.
 
+mod clock;
 mod follow;
 mod membership;
 mod network;

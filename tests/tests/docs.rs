@@ -117,6 +117,7 @@ impl Machine {
             .arg(format!("--uts={namespace}/uts"))
             .arg(format!("--wd={}", root.join("clone").display()))
             .args(["sh", "-euc", script])
+            .env("CARGO_TARGET_DIR", root.join("target"))
             .env("PATH", format!("{}:{path}", root.join("bin").display()))
             .env("KUBECONFIG", "/var/lib/xebec/server/admin.kubeconfig");
         command
@@ -149,9 +150,10 @@ impl Machine {
 
 /// The commands that a machine has, and a clone in which the binary is built.
 fn furnish(root: &Path) -> Result<()> {
-    let (bin, built) = (root.join("bin"), root.join("clone/target/release"));
+    let (bin, built) = (root.join("bin"), root.join("target/dist"));
     std::fs::create_dir_all(&bin)?;
     std::fs::create_dir_all(&built)?;
+    std::fs::create_dir_all(root.join("clone"))?;
     symlink(binary()?, bin.join("xebec"))?;
     symlink(binary()?, built.join("xebec"))?;
     symlink(

@@ -95,8 +95,6 @@ enum Contact {
 
 /// What other members a leader has.
 struct Others {
-    /// There are none.
-    none: bool,
     /// Some vote.
     vote: bool,
     /// It is this member that leads, or says so.
@@ -114,7 +112,6 @@ fn look(metrics: &ServerMetrics, applied_term: &mut watch::Receiver<u64>) -> (Le
         is_leader: is_leader && caught_up,
     };
     let others = Others {
-        none: members.nodes().count() == 1,
         vote: is_leader && members.voter_ids().count() > 1,
         leads: is_leader,
     };
@@ -149,18 +146,10 @@ pub async fn follow_leadership(
 ) {
     let mut metrics = raft.server_metrics();
     let mut answers = raft.data_metrics();
-    let mut ticks = true;
     // Who leads in which term, whether that is this member, and since when.
     let mut led = ((0, None, false), Instant::now());
     loop {
         let (mut now, others) = look(&metrics.borrow_watched(), applied_term);
-        let alone = now.is_leader && others.none;
-        if ticks == alone {
-            // Elections and heartbeats are all that Raft's clock is for: a leader without others needs neither, and so
-            // rests when nothing is to be done.
-            ticks = !alone;
-            raft.runtime_config().tick(ticks);
-        }
         let by = (now.term, now.leader, others.vote);
         if led.0 != by {
             led = (by, Instant::now());

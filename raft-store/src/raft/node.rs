@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::clock::keep_time;
 use super::follow::{Followed, follow_leadership, follow_members};
 use super::network::Network;
 use super::reconfigure::Reconfigure;
@@ -248,6 +249,7 @@ async fn start(
             () = follow_members(&raft, &peers, followed.removed.clone()) => {}
             () = publish(&raft, &peers, &reconfigure, &config, leadership.clone(), published) => {}
             () = take_care(&raft, &reconfigure, config.heartbeat) => {}
+            () = keep_time(&raft, hearing.clone(), config.heartbeat) => {}
             () = follow_leadership(&raft, &mut followed.term, hearing, &sender, &leads, config.quorum_silence()) => {}
         }
     };

@@ -63,7 +63,10 @@ impl Service for PeerService {
         match kind {
             Kind::Append => {
                 let request = decode_append(body).map_err(malformed)?;
-                self.heard.send_replace(Instant::now());
+                // One that was deposed is not the leader that is heard of.
+                if request.vote >= self.raft.server_metrics().borrow_watched().vote {
+                    self.heard.send_replace(Instant::now());
+                }
                 let answer = self.raft.append_entries(request).await;
                 answer
                     .map(|answer| encode_append_answer(&answer))
