@@ -9,7 +9,8 @@ need() { # need PACKAGE TEST...
     "$@" >/dev/null 2>&1 || missing+=("$package")
 }
 has() { command -v "$1" || test -x "/usr/sbin/$1" || test -x "/sbin/$1"; }
-libclang() { ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so*; }
+# The development link: libclang-cpp, which many machines have, is another library.
+libclang() { compgen -G '/usr/lib/llvm-*/lib/libclang.so' || compgen -G '/usr/lib*/libclang.so'; }
 
 need build-essential has c++
 need pkg-config has pkg-config
