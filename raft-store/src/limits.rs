@@ -31,12 +31,18 @@ pub const MAX_QUEUED_COMMANDS: usize = 20_000;
 pub const LOG_COMMANDS_FLUSHED_HERE: usize = 256;
 /// Mean time of a sync up to which it does: while a slower disk is at work, its thread goes on with other things.
 pub const LOG_SYNC_FLUSHED_HERE: Duration = Duration::from_millis(2);
-/// Size of one preallocated log segment, bytes.
-pub const LOG_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// Size of one log segment, bytes.
+pub const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
+/// Size of one that is needed before a whole one is ready, bytes.
+pub const LOG_SHORT_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Bytes of a segment that are made ready at a time: the log's syncs wait behind them.
+pub const LOG_FILL_BYTES: usize = 256 * 1024;
+/// The log's buffer for writes is given back when a large one has made it larger than this, bytes.
+pub const LOG_BUFFER_BYTES: usize = 512 * 1024;
 /// Decoded log entries kept in memory for apply and replication, bytes.
 pub const LOG_CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Purged segments kept for reuse, so that appends overwrite allocated blocks.
-pub const LOG_SPARE_SEGMENTS: usize = 1;
+pub const LOG_SPARE_SEGMENTS: usize = 2;
 /// Log segments after which the state is flushed and the log before it may go.
 pub const LOG_SEGMENTS_PER_CHECKPOINT: usize = 4;
 /// Newest log segments kept behind a checkpoint, so that members that were away catch up from the log.
@@ -112,7 +118,7 @@ pub const QUOTA_MEASURE_BYTES: u64 = 4 * 1024 * 1024;
 /// Free space of the disk below which writes are refused, bytes: room for the log and for flushes under way.
 pub const DISK_RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// Space kept for a start on a full disk, bytes: one log segment and what the state's database writes when opened.
-pub const BALLAST_BYTES: u64 = 24 * 1024 * 1024;
+pub const BALLAST_BYTES: u64 = 16 * 1024 * 1024;
 /// Time between two looks at the disk's free space.
 pub const DISK_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -1,8 +1,9 @@
 //! The Raft log on disk: append-only segments, one flusher thread, one `fdatasync` for all that waits (group commit).
 //!
-//! `record` is the format, `segment` the files, `recover` what a start finds, `flusher` the only writer, `storage`
-//! the face towards openraft. Must not know what the entries mean.
+//! `record` is the format, `segment` the files, `spare` makes them ready, `appender` writes to the last one, `recover` is what
+//! a start finds, `flusher` the only writer, `storage` the face towards openraft. Must not know what the entries mean.
 
+mod appender;
 pub mod entry;
 mod flusher;
 mod offline;
@@ -11,6 +12,7 @@ mod recover;
 #[cfg(test)]
 mod recover_test;
 mod segment;
+mod spare;
 mod state;
 mod storage;
 

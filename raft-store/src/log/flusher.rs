@@ -17,8 +17,10 @@ use parking_lot::{Condvar, Mutex};
 use rand::Rng;
 use tokio::sync::oneshot;
 
+use super::appender::{Appender, Blocks};
 use super::record::{Record, seal};
-use super::segment::{Directory, Segment};
+use super::segment::Directory;
+use super::spare::SpareMaker;
 use super::state::{Position, State};
 use crate::fatal::end_process;
 use crate::limits;
@@ -196,7 +198,10 @@ impl Shared {
 /// The writer's own state.
 pub struct Flusher {
     pub directory: Directory,
-    pub active: Option<(Segment, u64)>,
+    pub active: Option<Appender>,
+    /// Of whatever segment is the active one.
+    pub blocks: Blocks,
+    pub spares: SpareMaker,
     pub next_number: u64,
     /// Segments on disk, ascending.
     pub segments: Vec<u64>,
@@ -277,7 +282,12 @@ impl Flusher {
 
     /// Simulates a loss of power while what is queued was being written: any of its sectors may have reached the disk.
     fn tear(&mut self, queue: &mut Queue) {
-        let Some((segment, offset)) = &self.active else {
+        let Some(Appender {
+            segment,
+            end: offset,
+            ..
+        }) = &self.active
+        else {
             return;
         };
         let mut at = 0;
@@ -305,26 +315,22 @@ impl Flusher {
 
     fn flush(&mut self, shared: &Shared, batch: &mut Queue) -> io::Result<()> {
         let len = batch.bytes.len() as u64;
-        let (segment, offset) = self.room_for(shared, len)?;
+        let mut appender = self.room_for(shared, len)?;
+        let (number, offset) = (appender.segment.number, appender.end);
         let mut at = 0;
         for queued in &batch.records {
-            at += seal(
-                &mut batch.bytes[at..at + queued.len],
-                segment.number,
-                offset,
-            );
+            at += seal(&mut batch.bytes[at..at + queued.len], number, offset);
         }
-        segment.file.write_all_at(&batch.bytes, offset)?;
+        appender.append(&batch.bytes, &mut self.blocks)?;
         let started = Instant::now();
         crate::fault::before_log_sync()?;
-        segment.file.sync_data()?;
+        appender.sync()?;
         let took = started.elapsed();
         if !threads::simulated() {
             self.sync_time = (7 * self.sync_time + took) / 8;
         }
         shared.metrics.fsync_seconds.observe(took.as_secs_f64());
-        let number = segment.number;
-        self.active = Some((segment, offset + len));
+        self.active = Some(appender);
         self.note_written(shared, batch, number, offset)
     }
 
@@ -375,22 +381,22 @@ impl Flusher {
     }
 
     /// The active segment with `len` bytes of room behind its end, or the next one.
-    fn room_for(&mut self, shared: &Shared, len: u64) -> io::Result<(Segment, u64)> {
+    fn room_for(&mut self, shared: &Shared, len: u64) -> io::Result<Appender> {
         let mut closing = Vec::new();
         let closing_len = Record::Closed.encode(&mut closing) as u64;
-        if let Some((segment, end)) = self.active.take() {
-            if end + len + closing_len <= segment.capacity {
-                return Ok((segment, end));
+        if let Some(mut appender) = self.active.take() {
+            if appender.has_room(len + closing_len) {
+                return Ok(appender);
             }
-            seal(&mut closing, segment.number, end);
-            segment.file.write_all_at(&closing, end)?;
-            segment.file.sync_data()?;
+            seal(&mut closing, appender.segment.number, appender.end);
+            appender.append(&closing, &mut self.blocks)?;
+            appender.sync()?;
         }
         self.open_next(shared, len + closing_len)
     }
 
     /// Makes the next segment; it begins with all that the segments before it may take away with them.
-    fn open_next(&mut self, shared: &Shared, len: u64) -> io::Result<(Segment, u64)> {
+    fn open_next(&mut self, shared: &Shared, len: u64) -> io::Result<Appender> {
         let mut preamble = Vec::new();
         let mut lens = vec![
             Record::Opened {
@@ -419,12 +425,14 @@ impl Flusher {
         for len in lens {
             at += seal(&mut preamble[at..at + len], segment.number, 0);
         }
-        segment.file.write_all_at(&preamble, 0)?;
         self.next_number += 1;
         self.segments.push(segment.number);
+        let mut appender = Appender::new(&self.directory, segment, 0, &mut self.blocks)?;
+        appender.append(&preamble, &mut self.blocks)?;
+        self.spares.wake();
         if self.segments.len() > limits::LOG_SEGMENTS_PER_CHECKPOINT {
             shared.checkpoint_due.notify_one();
         }
-        Ok((segment, preamble.len() as u64))
+        Ok(appender)
     }
 }

@@ -1,13 +1,15 @@
-//! The log's files: named by number, preallocated, reused once purged.
+//! The log's files: named by number, written with zeros before they are used, reused once purged.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
 use super::record::HEADER;
+use super::spare::fill;
 use crate::limits;
 
 /// An open segment.
@@ -29,15 +31,39 @@ pub struct Directory {
 
 const SUFFIX: &str = ".log";
 const SPARE: &str = ".spare";
+const NEXT_SPARE: &str = "next.spare";
+const IN_MAKING: &str = "next.making";
 
 impl Directory {
     /// Opens the directory, created if missing.
     pub fn open(path: PathBuf, segment_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(&path)?;
-        Ok(Self {
+        let directory = Self {
             path,
             segment_bytes,
-        })
+        };
+        match fs::remove_file(directory.path_in_making()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(directory),
+        }
+    }
+
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// Where the next spare is made.
+    pub fn path_in_making(&self) -> PathBuf {
+        self.path.join(IN_MAKING)
+    }
+
+    /// The spare that was made is ready.
+    pub fn adopt_spare(&self) -> io::Result<()> {
+        fs::rename(self.path_in_making(), self.path.join(NEXT_SPARE))
+    }
+
+    pub fn has_spare(&self) -> io::Result<bool> {
+        Ok(!self.spares()?.is_empty())
     }
 
     /// The segments' numbers, ascending.
@@ -79,7 +105,7 @@ impl Directory {
         })
     }
 
-    /// Makes segment `number` with room for at least `bytes`, from a spare file if there is one.
+    /// Makes segment `number` with room for at least `bytes`: of a spare file, or a short one, so that it is ready soon.
     pub fn create(&self, number: u64, bytes: u64) -> io::Result<Segment> {
         let path = self.path_of(number);
         if let Some(spare) = self.spares()?.first() {
@@ -91,11 +117,11 @@ impl Directory {
             .create(true)
             .truncate(false)
             .open(&path)?;
-        let wanted = bytes.max(self.segment_bytes);
-        let mut capacity = file.metadata()?.len();
+        let capacity = file.metadata()?.len();
+        let short = self.segment_bytes.min(limits::LOG_SHORT_SEGMENT_BYTES);
+        let wanted = capacity.max(bytes).max(short);
         if capacity < wanted {
-            preallocate(&file, wanted)?;
-            capacity = wanted;
+            fill(&file, wanted, &AtomicBool::new(false))?;
         }
         // Nothing may stand where the first record goes until that is written.
         file.write_all_at(&[0; HEADER], 0)?;
@@ -104,7 +130,7 @@ impl Directory {
         Ok(Segment {
             number,
             file,
-            capacity,
+            capacity: wanted,
         })
     }
 

@@ -15,10 +15,12 @@ use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use tokio::sync::{Notify, oneshot};
 
+use super::appender::{Appender, Blocks};
 use super::flusher::{self, Flusher, Queue, Shared, Waiter};
 use super::record::{Framed, Record};
 use super::recover::recover;
 use super::segment::Directory;
+use super::spare::SpareMaker;
 use super::state::Position;
 use crate::config::OpenError;
 use crate::limits;
@@ -53,9 +55,15 @@ impl LogStorage {
             );
         }
         let shared = Arc::new(Shared::new(found.state, member, metrics, checkpoint_due));
+        let mut blocks = Blocks::default();
+        let active = found
+            .active
+            .map(|(segment, end)| Appender::new(&directory, segment, end, &mut blocks));
         let flusher = Flusher {
+            active: active.transpose().map_err(OpenError::Log)?,
+            blocks,
+            spares: SpareMaker::new(directory.clone()),
             directory: directory.clone(),
-            active: found.active,
             next_number: found.next_number,
             segments: found.segments,
             batch: Queue::default(),

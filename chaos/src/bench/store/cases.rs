@@ -1,5 +1,7 @@
 //! The cases: what one operation is, for how many clients.
 
+use std::sync::LazyLock;
+
 use anyhow::{Result, ensure};
 use bytes::Bytes;
 use xebec_proto::etcdserverpb as pb;
@@ -8,10 +10,12 @@ use super::client::Client;
 use super::load::{Pace, Sample, run};
 use super::server::Server;
 use super::watch;
+use crate::random::Random;
 
 /// Keys that every case works on; made before the first.
 pub const KEYS: u64 = 10_000;
 const VALUE_BYTES: usize = 256;
+const VALUE_POOL_BYTES: usize = 1024 * 1024;
 const RANGE_KEYS: u64 = 100;
 /// Clients for each connection: few connections keep the client cheap, one stream limit must not be hit.
 const CLIENTS_PER_CONNECTION: usize = 50;
@@ -73,14 +77,21 @@ pub fn key(number: u64) -> Bytes {
     Bytes::from(format!("/bench/{:08}", number.wrapping_mul(7919) % KEYS))
 }
 
-pub fn value() -> Bytes {
-    Bytes::from_static(&[b'x'; VALUE_BYTES])
+/// Random bytes, others for each number: a store that compresses wins nothing by it.
+pub fn value(number: u64) -> Bytes {
+    static POOL: LazyLock<Bytes> = LazyLock::new(|| {
+        let mut random = Random::new(KEYS);
+        let words = (0..VALUE_POOL_BYTES / 8).map(|_| random.next().to_le_bytes());
+        words.flatten().collect::<Vec<u8>>().into()
+    });
+    let at = (number as usize).wrapping_mul(7919) % (VALUE_POOL_BYTES - VALUE_BYTES);
+    POOL.slice(at..at + VALUE_BYTES)
 }
 
 pub fn put_request(number: u64) -> pb::PutRequest {
     pb::PutRequest {
         key: key(number),
-        value: value(),
+        value: value(number),
         ..Default::default()
     }
 }

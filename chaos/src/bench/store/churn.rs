@@ -29,9 +29,10 @@ pub struct Churn {
     pub slowest: Duration,
     /// Bytes of keys and values, newest versions only.
     pub live: u64,
-    /// Largest directory, bytes, and bytes of history that were kept at that moment.
+    /// Bytes of keys and values since the last compaction, just before the next: the most history that was kept.
+    pub history: u64,
+    /// Largest directory, bytes.
     pub largest: u64,
-    pub history_then: u64,
     /// Directory at the end, after the last compaction.
     pub last: u64,
     pub compactions: u64,
@@ -80,11 +81,8 @@ pub async fn run(server: &Server, updates: u64, compact_every: Duration) -> Resu
             },
             now = looks.tick() => {
                 let answered = progress.answered.get();
-                let disk = server.disk();
-                if disk > found.largest {
-                    found.largest = disk;
-                    found.history_then = (answered - compacted_at.1) * row_bytes;
-                }
+                found.largest = found.largest.max(server.disk());
+                found.history = found.history.max((answered - compacted_at.1) * row_bytes);
                 if now.duration_since(compacted_at.0) >= compact_every {
                     compact(&clients[0], progress.revision.get()).await?;
                     compacted_at = (now, answered);

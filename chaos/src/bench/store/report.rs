@@ -152,11 +152,11 @@ pub fn print_churn(servers: &[(String, Churn)]) {
             ms(churn.stall),
             ms(churn.slowest),
             mb(churn.live),
-            mb(churn.history_then),
+            mb(churn.history),
             mb(churn.largest),
             format!(
                 "{:.2}",
-                churn.largest as f64 / (churn.live + churn.history_then) as f64
+                churn.largest as f64 / (churn.live + churn.history) as f64
             ),
             mb(churn.last),
         ];

@@ -91,7 +91,7 @@ async fn puts(server: &Server, clients: &[Client], workers: usize, pace: Pace) -
     let put = |client: Client, number: u64| async move {
         let request = pb::PutRequest {
             key: format!("/watched/{:04}", number % 1000).into(),
-            value: value(),
+            value: value(number),
             ..Default::default()
         };
         client.put(&request).await.map(drop)
