@@ -310,7 +310,13 @@ async fn the_member_that_is_asked_goes(s: &mut Session, cluster: &mut StoreClust
         .cluster()
         .member_remove(pb::MemberRemoveRequest { id })
         .await;
-    s.record("remove", answer)?;
+    // Whether etcd answers before it stops is chance; that the member is gone is not.
+    if let Err(status) = answer {
+        ensure!(
+            status.message() == "etcdserver: server stopped",
+            "{status:?}"
+        );
+    }
     ends(s, cluster, 2)?;
     s.turn_to(cluster.port(1)).await?;
     members(s).await?;
