@@ -28,7 +28,7 @@ pub struct StoreMember {
 
 /// Members of one cluster; stopped and cleaned when dropped.
 pub struct StoreCluster {
-    program: Program,
+    pub program: Program,
     /// They end before the directory goes.
     pub members: Vec<StoreMember>,
     directory: tempfile::TempDir,
