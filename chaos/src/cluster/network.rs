@@ -178,8 +178,11 @@ impl std::ops::Drop for Network {
     fn drop(&mut self) {
         let Some(bridge) = &self.bridge else { return };
         for host in 0..self.hosts {
-            if let Err(error) = ip(&format!("netns del {bridge}h{host}")) {
-                eprintln!("removing a host: {error:#}");
+            // The link first: a namespace goes later than the command that removes it, and its links with it.
+            for what in ["link", "netns"] {
+                if let Err(error) = ip(&format!("{what} del {bridge}h{host}")) {
+                    eprintln!("removing a host: {error:#}");
+                }
             }
         }
         if let Err(error) = ip(&format!("link del {bridge}")) {

@@ -314,7 +314,8 @@ async fn the_member_that_is_asked_goes(s: &mut Session, cluster: &mut StoreClust
     match answer {
         Ok(answer) => {
             let answer = answer.into_inner();
-            let left: Vec<_> = answer.members.iter().map(|it| it.name.as_str()).collect();
+            let mut left: Vec<_> = answer.members.iter().map(|it| it.name.as_str()).collect();
+            left.sort_unstable();
             ensure!(
                 answer.header.is_some() && left == ["m0", "m1"],
                 "{answer:?}"
