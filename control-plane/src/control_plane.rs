@@ -9,7 +9,7 @@ use api_client::{Backend, Client, User};
 use api_machinery::Status;
 use api_server::{
     ApiServer, Config, ENCRYPTION_KEY_FILE, Extension, NodeIdentity, Pki, PkiConfig, PkiError,
-    SecurityConfig, SecurityError, SecurityParts, Settings, StartError, Store, TokenKeys,
+    SecurityConfig, SecurityParts, Settings, StartError, Store,
     ensure_security_objects,
 };
 use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
@@ -38,8 +38,6 @@ pub enum ControlPlaneError {
     DnsOutside { address: IpAddr, cidr: String },
     #[error(transparent)]
     Pki(#[from] PkiError),
-    #[error(transparent)]
-    Security(#[from] SecurityError),
     #[error("cannot read {}: {source}", path.display())]
     Read {
         path: PathBuf,
@@ -98,7 +96,7 @@ impl ControlPlane {
             });
         }
         let tls = config.directory.join("tls");
-        let (api, token_keys) = start_api(&config, service_cidr, &pki, store, extensions).await?;
+        let api = start_api(&config, service_cidr, &pki, store, extensions).await?;
         let listen = api.address().unwrap_or(config.listen);
         let url = format!(
             "https://{}",
@@ -126,7 +124,6 @@ impl ControlPlane {
             url: url.clone(),
             admin: admin.clone(),
             reader: api.reader(),
-            token_keys,
             options,
             config: config.clone(),
         };
@@ -255,7 +252,7 @@ async fn start_api(
     pki: &Pki,
     store: Arc<dyn Store>,
     extensions: Vec<Arc<dyn Extension>>,
-) -> Result<(ApiServer, TokenKeys), ControlPlaneError> {
+) -> Result<ApiServer, ControlPlaneError> {
     let advertise_address = SocketAddr::new(config.advertise_address, config.listen.port());
     let security = SecurityParts::new(
         pki,
@@ -266,7 +263,6 @@ async fn start_api(
             default_tolerations: config.default_tolerations,
         },
     )?;
-    let token_keys = security.token_keys();
     let api_config = Config {
         listen: Some(config.listen),
         tls: Some(pki.server_tls_config()?),
@@ -283,7 +279,7 @@ async fn start_api(
         extensions,
         security: Box::new(|inside| security.build(inside)),
     };
-    Ok((ApiServer::start(api_config, store).await?, token_keys))
+    Ok(ApiServer::start(api_config, store).await?)
 }
 
 fn pki_config(config: &ControlPlaneConfig, service_cidr: AddressBlock) -> PkiConfig {

@@ -1,12 +1,12 @@
-//! What follows on a change of the cluster's CA or of the service-account key: the objects that tell it, the keys of tokens,
-//! and the controllers, which sign with it. Scheduler and controllers begin anew on it, as with a new term.
+//! What follows on a change of the cluster's CA or of the service-account key: the objects that tell it, and the
+//! controllers, which sign with it. Scheduler and controllers begin anew on it, as with a new term.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_client::Client;
-use api_server::{ObjectReader, Pki, TokenKeys, ensure_security_objects};
+use api_server::{ObjectReader, Pki, ensure_security_objects};
 use controllers::Options;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,6 @@ pub(crate) struct Rotation {
     pub url: String,
     pub admin: Client,
     pub reader: Arc<dyn ObjectReader>,
-    pub token_keys: TokenKeys,
     pub options: watch::Sender<Options>,
     pub config: ControlPlaneConfig,
 }
@@ -39,11 +38,18 @@ pub(crate) async fn follow(
     stop: CancellationToken,
 ) {
     let work = async {
-        // Also what changed since the start read it.
-        rotation.take_over();
-        while reloads.changed().await.is_ok() {
+        // What changed since the start read it is taken over, too.
+        let mut told = true;
+        loop {
             rotation.take_over();
-            rotation.tell().await;
+            tokio::select! {
+                changed = reloads.changed() => match changed {
+                    Ok(()) => told = false,
+                    Err(_) => return,
+                },
+                // A further change does not wait for objects that cannot be written.
+                () = rotation.tell(), if !told => told = true,
+            }
         }
     };
     tokio::select! {
@@ -54,14 +60,6 @@ pub(crate) async fn follow(
 
 impl Rotation {
     fn take_over(&self) {
-        let keys = self.pki.service_account_keys();
-        let taken = keys.map(|keys| self.token_keys.replace(&keys));
-        if !matches!(taken, Ok(Ok(()))) {
-            tracing::error!(
-                ?taken,
-                "the service-account keys cannot be used; those of before stay"
-            );
-        }
         let cidr = self.options.borrow().cluster_cidrs[0];
         match control_plane::options(&self.config, cidr, &self.pki, &self.tls) {
             Ok(options) => {

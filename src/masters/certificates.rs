@@ -60,8 +60,7 @@ impl Extension for CertificatesApi {
 
 impl CertificatesApi {
     fn status(&self) -> Result<Value, Status> {
-        let status = self.pki.rotation().map_err(Status::internal_error)?;
-        serde_json::to_value(status).map_err(Status::internal_error)
+        serde_json::to_value(self.pki.rotation()).map_err(Status::internal_error)
     }
 
     async fn rotate(&self, what: Rotated, step: RotationStep) -> Result<Value, Status> {

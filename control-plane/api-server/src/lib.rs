@@ -81,7 +81,7 @@ pub use plugin::{
 pub use rbac::aggregate_cluster_roles;
 pub use request::RequestInfo;
 pub use rules::Rules;
-pub use security::{SecurityConfig, SecurityError, SecurityParts, ensure_security_objects};
+pub use security::{SecurityConfig, SecurityParts, ensure_security_objects};
 pub use server::{ApiServer, StartError};
 pub use store::{
     Compare, Entry, KeyRange, Op, RangeResult, Revision, Store, StoreError, StoreEvent, StoreWatch,

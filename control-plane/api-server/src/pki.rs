@@ -25,6 +25,8 @@ use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
+use crate::tokens::{KeyError, TokenKeys};
+
 use authority::Authority;
 use profile::Profile;
 use store_pki::StorePki;
@@ -71,6 +73,8 @@ pub enum PkiError {
     Request(String),
     #[error("TLS configuration: {0}")]
     Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    TokenKey(#[from] KeyError),
 }
 
 /// A certificate and its key in PEM.
@@ -119,6 +123,7 @@ struct Shared {
     config: PkiConfig,
     ca: ArcSwap<Authority>,
     front_proxy_ca: Authority,
+    token_keys: TokenKeys,
     store: StorePki,
     serving: tls::LiveCertificate,
     kubelet_client: tls::LiveCertificate,
@@ -146,6 +151,7 @@ impl Pki {
         let ca = Authority::load_or_create(dir, "ca", "kubernetes")?;
         let front_proxy_ca = Authority::load_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
         files::key_or_create(dir, "sa")?;
+        let token_keys = TokenKeys::from_pems(&read_token_keys(dir)?)?;
         let serving = ca.ensure(dir, &Profile::apiserver(config), SystemTime::now())?;
         let kubelet_client = ca.ensure(dir, &Profile::kubelet_client(), SystemTime::now())?;
         let pki = Self(Arc::new(Shared {
@@ -156,6 +162,7 @@ impl Pki {
             reloads: watch::Sender::new(0),
             ca: ArcSwap::from_pointee(ca),
             front_proxy_ca,
+            token_keys,
             store: StorePki::load_or_create(dir, config)?,
             serving: tls::LiveCertificate::new(&serving)?,
             kubelet_client: tls::LiveCertificate::new(&kubelet_client)?,
@@ -204,6 +211,7 @@ impl Pki {
         // Nothing may be made here: a CA that is missing is not replaced by a new one.
         files::read(&shared.dir.join("ca.crt"))?;
         let ca = Authority::load_or_create(&shared.dir, "ca", "kubernetes")?;
+        shared.token_keys.replace(&read_token_keys(&shared.dir)?)?;
         shared.client_trust.replace(ca.trusted())?;
         shared.kubelet_roots.replace(ca.trusted())?;
         shared.ca.store(Arc::new(ca));
@@ -231,11 +239,8 @@ impl Pki {
         self.renew(SystemTime::now()).map(drop)
     }
 
-    /// What the CA and the service-account key are now.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn rotation(&self) -> Result<RotationStatus, PkiError> {
+    /// The CA and the service-account keys by which this server judges now.
+    pub fn rotation(&self) -> RotationStatus {
         rotation_status::of(self)
     }
 
@@ -291,16 +296,9 @@ impl Pki {
         Signer::new(Authority::clone(&self.0.ca.load()))
     }
 
-    /// The private key of service-account tokens, PKCS#8 PEM.
-    pub fn service_account_key(&self) -> Result<String, PkiError> {
-        files::read(&self.0.dir.join("sa.key"))
-    }
-
-    /// The same of the key that signs, then of the one before it while that is still believed.
-    pub fn service_account_keys(&self) -> Result<Vec<String>, PkiError> {
-        let former = files::read_if_there(&self.0.dir.join(rotation::TOKEN_FORMER_KEY))?;
-        let current = self.service_account_key()?;
-        Ok([Some(current), former].into_iter().flatten().collect())
+    /// The keys of service-account tokens; a [`reload`](Self::reload) replaces them in all clones.
+    pub fn token_keys(&self) -> TokenKeys {
+        self.0.token_keys.clone()
     }
 
     /// TLS of the store: among members, and for clients of etcd's API.
@@ -376,6 +374,14 @@ impl Pki {
         let _one = self.0.issued.lock();
         authority.ensure(&self.0.dir, profile, SystemTime::now())
     }
+}
+
+/// The private keys of service-account tokens in PEM: the one that signs, then the one before it while that is still
+/// believed.
+fn read_token_keys(dir: &Path) -> Result<Vec<String>, PkiError> {
+    let former = files::read_if_there(&dir.join(rotation::TOKEN_FORMER_KEY))?;
+    let current = files::read(&dir.join("sa.key"))?;
+    Ok([Some(current), former].into_iter().flatten().collect())
 }
 
 #[cfg(test)]

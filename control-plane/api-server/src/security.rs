@@ -14,7 +14,7 @@ use crate::config::{Document, Inside, Security};
 use crate::pki::{ClientTrust, Pki, PkiError};
 use crate::plugin::VirtualResource;
 use crate::reviews::review_resources;
-use crate::tokens::{KeyError, ServiceAccountTokens, TokenConfig, TokenKeys, TokenRequests};
+use crate::tokens::{ServiceAccountTokens, TokenConfig, TokenKeys, TokenRequests};
 
 pub use objects::ensure_security_objects;
 
@@ -30,15 +30,6 @@ pub struct SecurityConfig {
     pub default_tolerations: DefaultTolerations,
 }
 
-/// Why security cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum SecurityError {
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    #[error(transparent)]
-    Key(#[from] KeyError),
-}
-
 /// All that is needed to answer the questions of security once there are caches to read.
 pub struct SecurityParts {
     trust: ClientTrust,
@@ -49,11 +40,10 @@ pub struct SecurityParts {
 impl SecurityParts {
     /// # Errors
     /// When a key or certificate cannot be used.
-    pub fn new(pki: &Pki, config: SecurityConfig) -> Result<Self, SecurityError> {
-        let keys = TokenKeys::from_pems(&pki.service_account_keys()?)?;
+    pub fn new(pki: &Pki, config: SecurityConfig) -> Result<Self, PkiError> {
         Ok(Self {
             trust: pki.client_trust()?,
-            keys,
+            keys: pki.token_keys(),
             config,
         })
     }
@@ -72,11 +62,6 @@ impl SecurityParts {
                 Box::new(move || TokenConfig::key_set(&published)),
             ),
         ]
-    }
-
-    /// The keys of service-account tokens, to be replaced while everything runs.
-    pub fn token_keys(&self) -> TokenKeys {
-        self.keys.clone()
     }
 
     fn token_config(&self) -> TokenConfig {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::authn::Authentication;
 use crate::pki::{Pki, PkiConfig};
 use crate::plugin::ObjectReader;
-use crate::tokens::{ServiceAccountTokens, TokenConfig, TokenKeys};
+use crate::tokens::{ServiceAccountTokens, TokenConfig};
 
 type Key = (String, String, String, String);
 
@@ -98,7 +98,7 @@ pub(crate) fn pki(directory: &Path) -> Pki {
 pub(crate) fn authentication(reader: Arc<Objects>) -> Authentication {
     let directory = tempfile::tempdir().expect("directory");
     let pki = pki(directory.path());
-    let key = TokenKeys::from_pems(&pki.service_account_keys().expect("keys")).expect("keys");
+    let key = pki.token_keys();
     let config = TokenConfig {
         issuer: "https://i".into(),
         audiences: vec!["https://i".into()],

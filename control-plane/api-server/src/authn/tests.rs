@@ -11,7 +11,7 @@ use crate::authz::Authorization;
 use crate::pki::{KeyPairPem, Pki, PkiConfig};
 use crate::rbac::bootstrap_objects;
 use crate::testing::Objects;
-use crate::tokens::{TokenConfig, TokenKeys};
+use crate::tokens::TokenConfig;
 
 struct Cluster {
     pki: Pki,
@@ -40,7 +40,7 @@ fn cluster() -> Cluster {
     for object in bootstrap_objects() {
         objects.put("rbac.authorization.k8s.io", object.resource, object.object);
     }
-    let key = TokenKeys::from_pems(&pki.service_account_keys().expect("keys")).expect("keys");
+    let key = pki.token_keys();
     let token_config = TokenConfig {
         issuer: "https://i".into(),
         audiences: vec!["https://i".into()],

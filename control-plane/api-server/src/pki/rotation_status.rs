@@ -1,12 +1,11 @@
 //! What the CA and the service-account key are at the moment, for people.
 
-use rcgen::{KeyPair, PublicKeyData};
 use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::rotation::fingerprint;
-use super::{Pki, PkiError};
+use super::Pki;
 
 /// As [`Pki::rotation`] tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,25 +38,19 @@ pub struct TokenKeyStatus {
     pub state: &'static str,
 }
 
-pub(super) fn of(pki: &Pki) -> Result<RotationStatus, PkiError> {
+pub(super) fn of(pki: &Pki) -> RotationStatus {
     let ca = pki.0.ca.load();
     let authorities = ca.trusted().iter().enumerate();
     let authorities = authorities.filter_map(|(at, der)| authority(at, der));
-    let mut keys = Vec::new();
-    for (at, pem) in pki.service_account_keys()?.iter().enumerate() {
-        let key = KeyPair::from_pem(pem).map_err(|source| PkiError::Issue {
-            name: "sa".to_owned(),
-            source,
-        })?;
-        keys.push(TokenKeyStatus {
-            id: fingerprint(&key.subject_public_key_info()),
-            state: state(at),
-        });
-    }
-    Ok(RotationStatus {
+    let keys = pki.0.token_keys.public_keys();
+    let keys = keys.iter().enumerate().map(|(at, public)| TokenKeyStatus {
+        id: fingerprint(public),
+        state: state(at),
+    });
+    RotationStatus {
         authorities: authorities.collect(),
-        service_account_keys: keys,
-    })
+        service_account_keys: keys.collect(),
+    }
 }
 
 fn authority(at: usize, der: &CertificateDer<'_>) -> Option<AuthorityStatus> {

@@ -31,8 +31,8 @@ fn keys_are_private_and_survive_a_restart() {
     assert_eq!(first.ca_pem(), again.ca_pem());
     assert!(first.admin().expect("admin") == again.admin().expect("admin"));
     assert_eq!(
-        first.service_account_key().expect("key"),
-        again.service_account_key().expect("key")
+        first.token_keys().public_keys(),
+        again.token_keys().public_keys()
     );
     let mode = |name: &str| {
         tls.join(name)

@@ -69,6 +69,12 @@ impl TokenKeys {
         Ok(())
     }
 
+    /// The public halves, each a SubjectPublicKeyInfo in DER; that of the key that signs first.
+    pub(crate) fn public_keys(&self) -> Vec<Vec<u8>> {
+        let set = self.0.load();
+        set.keys.iter().map(|key| key.public.clone()).collect()
+    }
+
     pub(super) fn algorithm_names(&self) -> Vec<&'static str> {
         let set = self.0.load();
         let mut names: Vec<_> = set.keys.iter().map(SigningKey::algorithm_name).collect();
@@ -113,31 +119,32 @@ struct SigningKey {
     verifying: DecodingKey,
     validation: Validation,
     jwk: Value,
+    public: Vec<u8>,
 }
 
 impl SigningKey {
     /// From PEM: PKCS#8, or PKCS#1 for RSA.
     fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let pair = KeyPair::from_pem(pem)?;
-        let public = pair.public_key_pem();
+        let public_pem = pair.public_key_pem();
         let is_ec = pair.is_compatible(&rcgen::PKCS_ECDSA_P256_SHA256);
         let (algorithm, signing, verifying) = if is_ec {
             let signing = EncodingKey::from_ec_pem(pem.as_bytes())?;
             (
                 Algorithm::ES256,
                 signing,
-                DecodingKey::from_ec_pem(public.as_bytes())?,
+                DecodingKey::from_ec_pem(public_pem.as_bytes())?,
             )
         } else {
             let signing = EncodingKey::from_rsa_pem(pem.as_bytes())?;
             (
                 Algorithm::RS256,
                 signing,
-                DecodingKey::from_rsa_pem(public.as_bytes())?,
+                DecodingKey::from_rsa_pem(public_pem.as_bytes())?,
             )
         };
-        let digest =
-            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &pair.subject_public_key_info());
+        let public = pair.subject_public_key_info();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public);
         let id = URL_SAFE_NO_PAD.encode(digest);
         let mut jwk = Jwk::from_decoding_key(&verifying, Some(algorithm))?;
         jwk.common.key_id = Some(id.clone());
@@ -160,6 +167,7 @@ impl SigningKey {
             verifying,
             validation,
             jwk,
+            public,
         })
     }
 
