@@ -9,8 +9,7 @@ use api_client::{Backend, Client, User};
 use api_machinery::Status;
 use api_server::{
     ApiServer, Config, ENCRYPTION_KEY_FILE, Extension, NodeIdentity, Pki, PkiConfig, PkiError,
-    SecurityConfig, SecurityParts, Settings, StartError, Store,
-    ensure_security_objects,
+    SecurityConfig, SecurityParts, Settings, StartError, Store, ensure_security_objects,
 };
 use controllers::{AddressBlock, InvalidAddressBlock, Options, SigningAuthority};
 use tokio::sync::watch;

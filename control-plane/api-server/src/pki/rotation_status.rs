@@ -4,8 +4,8 @@ use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::rotation::fingerprint;
 use super::Pki;
+use super::rotation::fingerprint;
 
 /// As [`Pki::rotation`] tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
