@@ -235,7 +235,17 @@ fn family_options(family: Family, cache: &Cache) -> Options {
     }
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // What is young is merged again soon: only what has come further down is worth compressing.
+    let (young, old) = (DBCompressionType::None, DBCompressionType::Lz4);
+    options.set_compression_per_level(&[young, young, old, old, old, old, old]);
+    if matches!(family, Family::Kv | Family::Rev) {
+        // Here compaction removes: without this the space would come back only when other rows cause a merge.
+        options.add_compact_on_deletion_collector_factory(
+            limits::TOMBSTONE_WINDOW_ROWS,
+            limits::TOMBSTONES_IN_WINDOW,
+            limits::TOMBSTONE_SHARE,
+        );
+    }
     options.set_write_buffer_size(limits::WRITE_BUFFER_BYTES);
     options.set_arena_block_size(128 * 1024);
     options.set_max_write_buffer_number(6);

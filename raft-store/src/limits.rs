@@ -97,6 +97,12 @@ pub const RECENT_ROWS_BYTES: usize = 8 * 1024 * 1024;
 pub const BLOCK_CACHE_BYTES: usize = 12 * 1024 * 1024;
 /// Bytes of a new RocksDB file after which what is written is handed to the disk.
 pub const FILE_SYNC_BYTES: u64 = 512 * 1024;
+/// A RocksDB file is merged at once when, among so many rows in a row, …
+pub const TOMBSTONE_WINDOW_ROWS: usize = 128;
+/// … so many are removals, …
+pub const TOMBSTONES_IN_WINDOW: usize = 64;
+/// … or this share of all its rows is.
+pub const TOMBSTONE_SHARE: f64 = 0.5;
 /// RocksDB write buffer per column family, bytes.
 pub const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 

@@ -94,6 +94,29 @@ async fn over_the_quota_writes_are_refused_until_disarmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_gives_room_back_though_nobody_writes() {
+    const VALUE_BYTES: usize = 4_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Config::new(dir.path())).await.unwrap();
+    let mut revision = 0;
+    for number in 0..5_000 {
+        let key = format!("k{}", number % 10);
+        revision = put(&store, &key, VALUE_BYTES).await.unwrap();
+    }
+    assert!(store.status().db_size > 4_900 * VALUE_BYTES as u64);
+    store.compact(revision, true).await.unwrap();
+    let small = async {
+        // The ten values, in their history and as the newest, and the database's own.
+        while store.status().db_size > 100 * VALUE_BYTES as u64 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let given_back = tokio::time::timeout(Duration::from_secs(30), small).await;
+    assert!(given_back.is_ok(), "{:?}", store.status());
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_cluster_answers_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(Config::new(dir.path())).await.unwrap();

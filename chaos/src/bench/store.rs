@@ -65,7 +65,7 @@ pub struct StoreArgs {
     #[arg(long, default_value_t = 10.0)]
     idle_seconds: f64,
     /// Updates of the churn case; 5000000 is the long form.
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 500_000)]
     churn_updates: u64,
     /// History is cut off this often while it churns; 60 in the long form.
     #[arg(long, default_value_t = 5.0)]

@@ -6,11 +6,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::space::Space;
+use crate::engine::Snapshot;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::mvcc::compact::{self, Cleaned};
 use crate::mvcc::engine::{EngineError, WriteSet};
-use crate::raft::Applied;
+use crate::raft::{Applied, load_applied};
 
 /// Cleans up behind the floor until the store stops; tells how far it came.
 pub async fn clean(
@@ -25,9 +26,17 @@ pub async fn clean(
         metrics.compacted_revision.set(target);
         let (view, space) = (view.clone(), space.clone());
         let step = move || {
-            clean_to(&view, target)?;
-            // Removed rows take up space until files are merged: done at once where space is scarce.
+            let removed = clean_to(&view, target)?;
+            if removed {
+                // The present view still sees what was removed, and while nobody writes it stays.
+                renew(&view)?;
+            }
             let engine = view.load().snapshot.engine().clone();
+            // Removed rows take up space until files are merged, which files full of removals cause. All of them are merged
+            // where space is scarce.
+            if removed {
+                engine.flush()?;
+            }
             if space.is_scarce(engine.size().1) {
                 engine.compact();
             }
@@ -44,10 +53,29 @@ pub async fn clean(
     }
 }
 
-fn clean_to(view: &ArcSwap<Applied>, floor: i64) -> Result<(), EngineError> {
+/// Puts a view of the same state in the place of the present one, if that still is the newest.
+fn renew(view: &ArcSwap<Applied>) -> Result<(), EngineError> {
+    let old = view.load_full();
+    let snapshot = Snapshot::take(old.snapshot.engine());
+    // Otherwise a batch was written whose view comes right away.
+    if load_applied(&snapshot)?.0 == old.log_id {
+        let new = Applied {
+            horizon: old.horizon,
+            log_id: old.log_id,
+            alarms: old.alarms.clone(),
+            snapshot,
+        };
+        view.compare_and_swap(&old, Arc::new(new));
+    }
+    Ok(())
+}
+
+/// Whether there was anything to do.
+fn clean_to(view: &ArcSwap<Applied>, floor: i64) -> Result<bool, EngineError> {
     let mut writes = WriteSet::default();
     let mut engine = view.load().snapshot.engine().clone();
     let mut at = Cleaned::load(&*engine)?;
+    let behind = !at.has_reached(floor);
     while !at.has_reached(floor) {
         let view = view.load_full();
         // The state may have been replaced by another, which has been cleaned up as far as it says.
@@ -65,5 +93,5 @@ fn clean_to(view: &ArcSwap<Applied>, floor: i64) -> Result<(), EngineError> {
         )?;
         engine.commit(&mut writes)?;
     }
-    Ok(())
+    Ok(behind)
 }

@@ -17,6 +17,8 @@ use super::server::Server;
 const CLIENTS: u64 = 100;
 /// Directory sizes are looked at this often.
 const LOOK: Duration = Duration::from_secs(1);
+/// A directory has come to rest when it has not become smaller for so long.
+const REST: Duration = Duration::from_secs(5);
 
 /// What churn left.
 #[derive(Debug, Default)]
@@ -33,7 +35,7 @@ pub struct Churn {
     pub history: u64,
     /// Largest directory, bytes.
     pub largest: u64,
-    /// Directory at the end, after the last compaction.
+    /// Directory at the end, after the last compaction, once it has come to rest.
     pub last: u64,
     pub compactions: u64,
 }
@@ -50,6 +52,11 @@ struct Progress {
 
 pub async fn run(server: &Server, updates: u64, compact_every: Duration) -> Result<Churn> {
     let clients = server.connect(4 * server.urls.len()).await?;
+    // What earlier cases left is history that this one does not count.
+    let newest = clients[0].put(&put_request(0)).await?.header;
+    let newest = newest.map_or(0, |header| header.revision);
+    compact(&clients[0], newest, true).await?;
+    come_to_rest(server).await;
     let start = Instant::now();
     let progress = Rc::new(Progress {
         next: Cell::new(0),
@@ -84,7 +91,7 @@ pub async fn run(server: &Server, updates: u64, compact_every: Duration) -> Resu
                 found.largest = found.largest.max(server.disk());
                 found.history = found.history.max((answered - compacted_at.1) * row_bytes);
                 if now.duration_since(compacted_at.0) >= compact_every {
-                    compact(&clients[0], progress.revision.get()).await?;
+                    compact(&clients[0], progress.revision.get(), false).await?;
                     compacted_at = (now, answered);
                     found.compactions += 1;
                 }
@@ -94,16 +101,28 @@ pub async fn run(server: &Server, updates: u64, compact_every: Duration) -> Resu
     found.elapsed = start.elapsed();
     found.updates = progress.answered.get();
     (found.stall, found.slowest) = (progress.stall.get(), progress.slowest.get());
-    compact(&clients[0], progress.revision.get()).await?;
-    found.last = server.disk();
+    compact(&clients[0], progress.revision.get(), true).await?;
+    found.last = come_to_rest(server).await;
     Ok(found)
 }
 
-async fn compact(client: &Client, revision: i64) -> Result<()> {
-    let request = pb::CompactionRequest {
-        revision,
-        physical: false,
-    };
+/// Waits until the server has given back the space of what was removed; the directory's size then.
+async fn come_to_rest(server: &Server) -> u64 {
+    let mut smallest = server.disk();
+    let mut since = Instant::now();
+    let mut looks = interval(LOOK);
+    while since.elapsed() < REST {
+        looks.tick().await;
+        let now = server.disk();
+        if now < smallest {
+            (smallest, since) = (now, Instant::now());
+        }
+    }
+    server.disk()
+}
+
+async fn compact(client: &Client, revision: i64, physical: bool) -> Result<()> {
+    let request = pb::CompactionRequest { revision, physical };
     client
         .unary::<pb::CompactionResponse>("KV/Compact", &request)
         .await
