@@ -105,7 +105,7 @@ async fn get(client: Client, number: u64) -> Result<()> {
         key: key(number),
         ..Default::default()
     };
-    let answer = client.range(&request).await?;
+    let answer = client.rows(&request).await?;
     ensure!(answer.kvs.len() == 1, "a key is missing");
     Ok(())
 }
@@ -117,7 +117,7 @@ async fn range(client: Client, number: u64) -> Result<()> {
         range_end: format!("/bench/{:08}", start + RANGE_KEYS).into(),
         ..Default::default()
     };
-    let answer = client.range(&request).await?;
+    let answer = client.rows(&request).await?;
     ensure!(answer.kvs.len() as u64 == RANGE_KEYS, "keys are missing");
     Ok(())
 }
@@ -128,7 +128,7 @@ async fn read_modify_write(client: Client, number: u64) -> Result<()> {
         key: key(number),
         ..Default::default()
     };
-    let found = client.range(&read).await?;
+    let found = client.rows(&read).await?;
     let revision = found.kvs.first().map_or(0, |kv| kv.mod_revision);
     let compare = pb::Compare {
         result: CompareResult::Equal as i32,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Method, Request, Uri, Version};
@@ -27,6 +27,20 @@ struct Uris {
     put: Uri,
     range: Uri,
     txn: Uri,
+}
+
+/// What the load looks at in the answer to a range; the rest is skipped, not copied.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Rows {
+    #[prost(message, repeated, tag = "2")]
+    pub kvs: Vec<Row>,
+}
+
+/// A key and its value, of which only this counts.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct Row {
+    #[prost(int64, tag = "3")]
+    pub mod_revision: i64,
 }
 
 /// Large windows, so that the client is not what is measured.
@@ -89,6 +103,11 @@ impl Client {
         self.call(&self.uris.range, request).await
     }
 
+    /// As [`Self::range`], for the load.
+    pub async fn rows(&self, request: &pb::RangeRequest) -> Result<Rows> {
+        self.call(&self.uris.range, request).await
+    }
+
     pub async fn txn(&self, request: &pb::TxnRequest) -> Result<pb::TxnResponse> {
         self.call(&self.uris.txn, request).await
     }
@@ -139,7 +158,7 @@ impl Client {
         }
         Ok(Stream {
             body: response.into_body(),
-            buffer: BytesMut::new(),
+            buffer: Bytes::new(),
             _requests: requests,
         })
     }
@@ -148,7 +167,8 @@ impl Client {
 /// A call's answers.
 pub struct Stream {
     body: RecvStream,
-    buffer: BytesMut,
+    /// What has arrived and is not taken.
+    buffer: Bytes,
     /// Ends the call when dropped.
     _requests: SendStream<Bytes>,
 }
@@ -165,7 +185,15 @@ impl Stream {
             };
             let data = data?;
             self.body.flow_control().release_capacity(data.len())?;
-            self.buffer.extend_from_slice(&data);
+            // Mostly one frame brings one message.
+            self.buffer = match std::mem::take(&mut self.buffer) {
+                empty if empty.is_empty() => data,
+                begun => {
+                    let mut begun = begun.try_into_mut().unwrap_or_else(|b| b[..].into());
+                    begun.extend_from_slice(&data);
+                    begun.freeze()
+                }
+            };
         }
     }
 
@@ -181,7 +209,8 @@ impl Stream {
             return Ok(None);
         }
         let mut message = self.buffer.split_to(5 + len);
-        Ok(Some(A::decode(message.split_off(5).freeze())?))
+        message.advance(5);
+        Ok(Some(A::decode(message)?))
     }
 
     /// Reads to the end; an error if the server says so there.
