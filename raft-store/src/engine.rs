@@ -117,8 +117,8 @@ impl Engine {
             .expect("every family was opened")
     }
 
-    /// Writes a batch atomically and empties it.
-    pub fn commit(&self, writes: &mut WriteSet) -> Result<(), EngineError> {
+    /// Writes a batch atomically.
+    pub fn commit(&self, writes: &WriteSet) -> Result<(), EngineError> {
         let mut batch = WriteBatch::default();
         for family in Family::ALL {
             let handle = self.family(family);
@@ -129,7 +129,6 @@ impl Engine {
                 }
             }
         }
-        writes.clear();
         self.db
             .write_opt(batch, &self.write_options)
             .map_err(failed)

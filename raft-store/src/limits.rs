@@ -14,7 +14,9 @@ pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
 pub const MAX_EXPIRED_PER_PROPOSAL: usize = 256;
 
 /// Keys that a short range may meet: reading them takes less than handing the request to another thread is worth.
-pub const SHORT_RANGE_KEYS: i64 = 500;
+pub const SHORT_RANGE_KEYS: usize = 500;
+/// Bytes of keys and values that it may meet.
+pub const SHORT_RANGE_BYTES: usize = 256 * 1024;
 /// Keys and values of a range's answer share blocks of this size, bytes: whoever keeps one keeps no more than that.
 pub const RANGE_BLOCK_BYTES: usize = 16 * 1024;
 
@@ -90,8 +92,12 @@ pub const WATCH_BATCH_BYTES: usize = 1024 * 1024;
 /// Revisions cleaned up by one background compaction step.
 pub const COMPACTION_STEP_REVISIONS: usize = 1_000;
 
-/// Rows kept in memory because they were written last, bytes: keys and values of living keys.
-pub const RECENT_ROWS_BYTES: usize = 8 * 1024 * 1024;
+/// Rows kept in memory because they were written or read lately, bytes: keys and values of living keys, and their places.
+pub const KNOWN_ROWS_BYTES: usize = 8 * 1024 * 1024;
+/// Largest row that is kept, bytes.
+pub const KNOWN_ROW_BYTES: usize = 64 * 1024;
+/// Ranges remembered because they were asked for and not known; 4 bytes each.
+pub const ASKED_RANGES: usize = 4096;
 
 /// Memory for cached RocksDB blocks, bytes.
 pub const BLOCK_CACHE_BYTES: usize = 12 * 1024 * 1024;

@@ -8,14 +8,15 @@ pub mod apply;
 pub mod compact;
 pub mod engine;
 pub mod hash;
+pub mod history;
 pub mod keys;
 #[cfg(test)]
 mod model_test;
 pub mod range;
 #[cfg(test)]
 mod range_test;
-pub mod recent;
 pub mod record;
+pub mod rows;
 pub mod txn;
 pub mod validate;
 

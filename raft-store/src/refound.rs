@@ -336,7 +336,9 @@ fn replay(engine: &Engine, log: &mut Offline, applied: Option<LogId>) -> std::io
                 .map_err(failed)?;
         }
         mvcc.save(&mut writes);
-        engine.commit(&mut writes).map_err(failed)
+        engine.commit(&writes).map_err(failed)?;
+        writes.clear();
+        Ok(())
     })?;
     last.ok_or_else(|| std::io::Error::other("the member holds no state"))
 }

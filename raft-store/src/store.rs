@@ -21,7 +21,7 @@ mod to_leader;
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
@@ -29,7 +29,8 @@ use tokio::task::JoinHandle;
 use crate::command::{Command, Outcome, size_hint};
 use crate::data_dir::DataDir;
 use crate::mvcc::engine::EngineError;
-use crate::mvcc::{range, txn, validate};
+use crate::mvcc::rows::Rows;
+use crate::mvcc::{Failure, range, txn, validate};
 use crate::planted::{Bug, planted};
 use crate::raft::{Applied, Node};
 use crate::snapshot::Source;
@@ -52,6 +53,8 @@ pub struct Store {
 struct Inner {
     node: Node,
     view: Arc<ArcSwap<Applied>>,
+    /// Those of the view that are known.
+    rows: Arc<Mutex<Rows>>,
     proposals: Arc<Proposals>,
     read_index: ReadIndex,
     hub: Arc<Hub>,
@@ -103,8 +106,11 @@ impl Store {
     pub fn range_serializable(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         validate::range(request)?;
         self.check_whole()?;
-        let view = self.inner.view.load();
-        Ok(range::range(&view.snapshot, view.horizon, request)?)
+        let (view, known) = self.known_range(request)?;
+        match known {
+            Some(answer) => Ok(answer),
+            None => Ok(range::range(&view.snapshot, view.horizon, request)?),
+        }
     }
 
     /// As [`Store::range`], but none if it may take long: the caller then reads where that holds up nobody.
@@ -117,14 +123,33 @@ impl Store {
             self.inner.read_index.wait().await?;
         }
         self.check_whole()?;
+        let (view, known) = self.known_range(request)?;
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(few) = range::read_few(&view.snapshot, view.horizon, request)? else {
+            return Ok(None);
+        };
+        let mut rows = self.inner.rows.lock();
+        if Arc::ptr_eq(&view, &self.inner.view.load()) {
+            few.keep(&mut rows, request);
+        }
+        drop(rows);
+        Ok(Some(
+            few.answer(view.horizon, request).map_err(Failure::from)?,
+        ))
+    }
+
+    /// The answer, if all rows that it needs are known; and the view that it is of.
+    fn known_range(
+        &self,
+        request: &RangeRequest,
+    ) -> Result<(Guard<Arc<Applied>>, Option<RangeResponse>), Error> {
+        // The view is replaced by whoever holds the rows.
+        let mut rows = self.inner.rows.lock();
         let view = self.inner.view.load();
-        let most = limits::SHORT_RANGE_KEYS;
-        Ok(range::short_range(
-            &view.snapshot,
-            view.horizon,
-            request,
-            most,
-        )?)
+        let known = range::known_range(&mut rows, view.horizon, request)?;
+        Ok((view, known))
     }
 
     /// Runs a transaction. One that cannot write is answered as a read.

@@ -4,6 +4,7 @@
 //! new one, never at the keys. It only removes what no reader above the floor can see, so it need not be replicated.
 
 use super::engine::{EngineError, Family, Read, Step, WriteSet};
+use super::history;
 use super::keys::{self, Revision};
 use super::record::Change;
 use crate::codec::{DecodeError, Reader, put_i64, put_u64};
@@ -99,10 +100,12 @@ pub fn step(
         if let Some(previous) = change.previous
             && revision.main > cleaned.floor
         {
-            remove(writes, &change.key, previous);
+            // A deletion of an early format does not say which version it replaced.
+            let version = change.version - i64::from(!change.deleted);
+            remove(writes, &change.key, previous, history::is_marked(version));
         }
         if change.deleted && revision.main < target {
-            remove(writes, &change.key, revision);
+            remove(writes, &change.key, revision, true);
         }
         Ok(Step::Next)
     })?;
@@ -117,7 +120,9 @@ pub fn step(
     Ok(next)
 }
 
-fn remove(writes: &mut WriteSet, key: &[u8], revision: Revision) {
-    writes.delete(Family::Kv, keys::version_key(key, revision.main));
+fn remove(writes: &mut WriteSet, key: &[u8], revision: Revision, marked: bool) {
+    if marked {
+        writes.delete(Family::Kv, keys::version_key(key, revision.main));
+    }
     writes.delete(Family::Rev, keys::revision_key(revision).to_vec());
 }

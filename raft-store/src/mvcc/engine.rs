@@ -14,7 +14,7 @@ use crate::codec::DecodeError;
 pub enum Family {
     /// Key → newest state.
     Current,
-    /// Key and revision, newest first → version.
+    /// Key and revision, newest first → version: deletions, and some of the others.
     Kv,
     /// Revision and sub-revision → change.
     Rev,

@@ -1,12 +1,12 @@
 //! The logical hash: equal on all members for the same revision and floor, however far each has cleaned up.
 
-use super::engine::{EngineError, Family, Read, Step};
-use super::keys::{self, Revision};
+use super::engine::Read;
+use super::history;
+use super::keys;
 use super::range;
 use super::record::Version;
 use super::{Failure, Horizon};
 use crate::HashKvResponse;
-use crate::codec::DecodeError;
 
 /// Hashes every version that a reader at the floor or above, up to `revision`, could see; 0 = newest.
 pub fn hash_kv(
@@ -21,43 +21,24 @@ pub fn hash_kv(
         revision
     };
     let mut hash = crc32c::crc32c(&horizon.compacted.to_le_bytes());
-    let mut key: Vec<u8> = Vec::new();
-    let mut below_floor = false;
-    view.scan(Family::Kv, &[], None, &mut |raw, value| {
-        let (escaped, main) = keys::split_version_key(raw)
-            .ok_or(DecodeError("not a version key"))
-            .map_err(EngineError::damaged(Family::Kv))?;
-        if key != escaped {
-            key.clear();
-            key.extend_from_slice(escaped);
-            below_floor = false;
+    history::changes(view, &mut |at, change| {
+        if at.main > revision {
+            return Ok(true);
         }
-        if main > revision || below_floor {
-            return Ok(Step::Next);
-        }
-        let version = Version::decode(value).map_err(EngineError::damaged(Family::Kv))?;
         // Of the versions up to the floor only the newest is visible, and a deletion is not.
-        if main <= horizon.compacted {
-            below_floor = true;
-            if version.deleted {
-                return Ok(Step::Next);
-            }
+        let above_floor = at.main > horizon.compacted;
+        if above_floor || !change.deleted {
+            let version = Version {
+                sub: at.sub,
+                deleted: change.deleted,
+            };
+            hash = crc32c::crc32c_append(hash, &keys::version_key(&change.key, at.main));
+            hash = crc32c::crc32c_append(hash, &version.encode());
         }
-        hash = crc32c::crc32c_append(hash, raw);
-        hash = crc32c::crc32c_append(hash, value);
-        if !version.deleted {
-            let change = range::change(
-                view,
-                Revision {
-                    main,
-                    sub: version.sub,
-                },
-            )?;
-            let change =
-                change.ok_or_else(|| EngineError::Io(format!("history lacks revision {main}")))?;
+        if !change.deleted {
             hash = crc32c::crc32c_append(hash, &change.encode()[2..]);
         }
-        Ok(Step::Next)
+        Ok(above_floor)
     })?;
     Ok(HashKvResponse {
         revision: horizon.revision,

@@ -1,16 +1,21 @@
 //! How the column families' keys are laid out, so that byte order is the order wanted.
 //!
 //! `current` uses the user's key as it is. `kv` escapes it (`00` → `00 ff`, end `00 01`) and appends the inverted
-//! revision: all versions of a key lie together, newest first. `rev` is revision and sub-revision, big-endian.
+//! revision: the marked versions of a key lie together, newest first. `rev` is revision and sub-revision, big-endian.
 
-#[cfg(test)]
-use bytes::Bytes;
+use std::fmt;
 
 /// A change's place in history: the revision, and its order within the transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision {
     pub main: i64,
     pub sub: u32,
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.main, self.sub)
+    }
 }
 
 const END: [u8; 2] = [0, 1];
@@ -43,11 +48,9 @@ pub fn version_key(key: &[u8], main: i64) -> Vec<u8> {
     out
 }
 
-/// A bound behind every version of `key`.
-pub fn after_versions(key: &[u8]) -> Vec<u8> {
-    let mut out = escape(key);
-    out.extend_from_slice(&[0, 2]);
-    out
+/// A bound behind every version of an escaped key.
+pub fn after_versions(escaped: &[u8]) -> Vec<u8> {
+    [escaped, &[0, 2]].concat()
 }
 
 /// Splits a `kv` key into the still escaped key and the revision.
@@ -62,10 +65,9 @@ pub fn split_version_key(raw: &[u8]) -> Option<(&[u8], i64)> {
 }
 
 /// Undoes [`escape`].
-#[cfg(test)]
-pub fn unescape(escaped: &[u8]) -> Bytes {
+pub fn unescape(escaped: &[u8]) -> Vec<u8> {
     if !memchr_zero(escaped) {
-        return Bytes::copy_from_slice(escaped);
+        return escaped.to_vec();
     }
     let mut out = Vec::with_capacity(escaped.len());
     let mut skip = false;
@@ -75,7 +77,7 @@ pub fn unescape(escaped: &[u8]) -> Bytes {
         }
         skip = byte == 0 && !skip;
     }
-    out.into()
+    out
 }
 
 /// The `rev` key of a change.
@@ -152,7 +154,7 @@ mod tests {
         #[test]
         fn escaped_bounds_hold(a in key(), bound in key(), x in 0..9i64) {
             prop_assert_eq!(version_key(&a, x) < escape(&bound), a < bound);
-            prop_assert_eq!(version_key(&a, x) < after_versions(&bound), a <= bound);
+            prop_assert_eq!(version_key(&a, x) < after_versions(&escape(&bound)), a <= bound);
         }
     }
 }

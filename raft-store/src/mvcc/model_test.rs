@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::apply::{Effects, Mvcc};
 use super::compact::{self, Cleaned};
 use super::engine::{Family, MemoryEngine, WriteSet};
-use super::{hash, range};
+use super::{hash, history, range};
 use crate::command::{Batch, Command, Origin, Outcome};
 use crate::*;
 
@@ -276,10 +276,36 @@ impl Member {
     }
 }
 
+/// Of a part of the keys the same must be read as of all.
+fn check_parts(member: &Member, revision: i64, all: &Result<RangeResponse, Error>) {
+    let Ok(all) = all else {
+        return;
+    };
+    for range in [
+        KeyRange::single("a"),
+        KeyRange::single("b"),
+        KeyRange::span("a\0", "ab"),
+        KeyRange::span("a\0b", "b\u{1}"),
+    ] {
+        let expected: Vec<_> = all
+            .kvs
+            .iter()
+            .filter(|kv| range.contains(&kv.key))
+            .collect();
+        let part = member.read(range.clone(), revision).unwrap();
+        assert_eq!(
+            part.kvs.iter().collect::<Vec<_>>(),
+            expected,
+            "{range:?} at {revision}"
+        );
+    }
+}
+
 fn check_reads(member: &Member, model: &Model) {
     let newest = model.revision();
     for revision in 0..=newest + 1 {
         let answer = member.read(KeyRange::all(), revision);
+        check_parts(member, revision, &answer);
         if revision > newest {
             assert_eq!(answer, Err(Error::FutureRevision { revision: newest }));
         } else if revision > 0 && revision < model.compacted {
@@ -359,11 +385,12 @@ proptest! {
         prop_assert_eq!(Mvcc::load(&member.engine).unwrap(), member.mvcc.clone());
         // Cleaned up to the newest revision, one row per living key is left, and deletions of just now.
         if member.mvcc.horizon.compacted == model.revision() {
-            let living = model.at(model.revision()).len();
+            let state = model.at(model.revision());
+            let marked = state.values().filter(|kv| history::is_marked(kv.version)).count();
             let deleted = effects.events.iter()
                 .filter(|event| event.kind == EventKind::Delete && event.kv.mod_revision == model.revision()).count();
-            prop_assert_eq!(member.engine.len(Family::Kv), living + deleted);
-            prop_assert_eq!(member.engine.len(Family::Rev), living + deleted);
+            prop_assert_eq!(member.engine.len(Family::Kv), marked + deleted);
+            prop_assert_eq!(member.engine.len(Family::Rev), state.len() + deleted);
         }
     }
 

@@ -7,15 +7,14 @@ use std::cmp::Ordering;
 use bytes::{Bytes, BytesMut};
 
 use super::engine::{EngineError, Family, Read, Step};
+use super::history::{self, Past};
 use super::keys::{self, Revision};
-use super::record::{Change, Current, Version};
+use super::record::{Change, Current};
+use super::rows::Rows;
 use super::{Failure, Horizon};
 use crate::{
     Error, KeyRange, KeyValue, RangeEnd, RangeRequest, RangeResponse, SortOrder, SortTarget, limits,
 };
-
-/// Versions of one key that a historical scan steps over before it seeks.
-const STEPS_BEFORE_SEEK: u32 = 8;
 
 /// Answers a range request; `horizon` says which revisions the view holds.
 pub fn range(
@@ -24,9 +23,8 @@ pub fn range(
     request: &RangeRequest,
 ) -> Result<RangeResponse, Failure> {
     check_revision(horizon, request.revision)?;
-    let historical = request.revision > 0 && request.revision < horizon.revision;
     let mut found = Found::new(request);
-    if historical {
+    if is_historical(horizon, request) {
         scan_history(view, &request.range, request.revision, &mut found)?;
     } else {
         scan_current(view, &request.range, &mut found)?;
@@ -34,22 +32,112 @@ pub fn range(
     Ok(found.into_response(horizon.revision, request))
 }
 
-/// As [`range`], but none if that would meet more than `most` keys, or has to look into history.
-pub fn short_range(
-    view: &dyn Read,
+/// As [`range`], from rows that are known; none if not all of them are, if they are many, or history is asked for.
+pub fn known_range(
+    rows: &mut Rows,
     horizon: Horizon,
     request: &RangeRequest,
-    most: i64,
 ) -> Result<Option<RangeResponse>, Failure> {
     check_revision(horizon, request.revision)?;
-    if request.revision > 0 && request.revision < horizon.revision {
+    if is_historical(horizon, request) {
         return Ok(None);
     }
     let mut found = Found::new(request);
-    found.most = most;
-    scan_current(view, &request.range, &mut found)?;
-    let whole = found.count <= most;
-    Ok(whole.then(|| found.into_response(horizon.revision, request)))
+    let key = &request.range.key;
+    if request.range.end == RangeEnd::Single {
+        let Some(row) = rows.get(key) else {
+            return Ok(None);
+        };
+        if let Some(row) = row {
+            found.take(key, &row)?;
+        }
+    } else {
+        let (start, end) = bounds(&request.range);
+        let all = rows.scan(&start, end.as_deref(), |key, row| {
+            found.take(key, row)?;
+            Ok::<_, EngineError>(found.count <= limits::SHORT_RANGE_KEYS as i64)
+        });
+        if !all? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(found.into_response(horizon.revision, request)))
+}
+
+/// The rows that a request asks for, as they are in the engine.
+pub enum Few {
+    One(Option<Bytes>),
+    /// In order, with their keys.
+    Many(Vec<(Bytes, Bytes)>),
+}
+
+/// Reads what [`range`] would; none if it is much, or history is asked for.
+pub fn read_few(
+    view: &dyn Read,
+    horizon: Horizon,
+    request: &RangeRequest,
+) -> Result<Option<Few>, Failure> {
+    if is_historical(horizon, request) {
+        return Ok(None);
+    }
+    if request.range.end == RangeEnd::Single {
+        let row = view.get(Family::Current, &request.range.key)?;
+        return Ok(Some(Few::One(row)));
+    }
+    let (start, end) = bounds(&request.range);
+    let mut rows = Vec::new();
+    let mut bytes = 0;
+    let mut few = true;
+    view.scan(Family::Current, &start, end.as_deref(), &mut |key, row| {
+        bytes += key.len() + row.len();
+        few = rows.len() < limits::SHORT_RANGE_KEYS && bytes <= limits::SHORT_RANGE_BYTES;
+        if !few {
+            return Ok(Step::Stop);
+        }
+        rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(row)));
+        Ok(Step::Next)
+    })?;
+    Ok(few.then_some(Few::Many(rows)))
+}
+
+impl Few {
+    /// The answer to the request that it was read for.
+    pub fn answer(
+        &self,
+        horizon: Horizon,
+        request: &RangeRequest,
+    ) -> Result<RangeResponse, EngineError> {
+        let mut found = Found::new(request);
+        match self {
+            Few::One(row) => {
+                if let Some(row) = row {
+                    found.take(&request.range.key, row)?;
+                }
+            }
+            Few::Many(rows) => {
+                for (key, row) in rows {
+                    found.take(key, row)?;
+                }
+            }
+        }
+        Ok(found.into_response(horizon.revision, request))
+    }
+
+    /// Keeps them for the next who asks, if one did before. `rows` must be of the view that they were read from.
+    pub fn keep(&self, rows: &mut Rows, request: &RangeRequest) {
+        let (start, end) = bounds(&request.range);
+        if !rows.wants(&start, end.as_deref()) {
+            return;
+        }
+        match self {
+            Few::One(row) => rows.learn(&request.range.key, row.clone()),
+            Few::Many(few) => rows.fill(&start, end.as_deref(), few),
+        }
+    }
+}
+
+fn is_historical(horizon: Horizon, request: &RangeRequest) -> bool {
+    request.revision > 0 && request.revision < horizon.revision
 }
 
 /// Refuses revisions the store does not hold (yet or any more).
@@ -106,8 +194,6 @@ struct Found {
     count: i64,
     /// Keep at most this many (one more than the limit, to know that there is more).
     keep: usize,
-    /// A scan ends behind this many.
-    most: i64,
     values: bool,
 }
 
@@ -128,7 +214,6 @@ impl Found {
             kvs: Vec::new(),
             count: 0,
             keep,
-            most: i64::MAX,
             values,
         }
     }
@@ -137,6 +222,31 @@ impl Found {
     fn count(&mut self) -> bool {
         self.count += 1;
         self.kvs.len() < self.keep
+    }
+
+    /// Takes in a row that may be shared.
+    fn take(&mut self, key: &Bytes, row: &Bytes) -> Result<(), EngineError> {
+        if self.count() {
+            let (mut head, at) =
+                Current::decode_head(row).map_err(EngineError::damaged(Family::Current))?;
+            if self.values {
+                head.value = row.slice(at..);
+            }
+            self.kvs.push(head.into_key_value(key.clone()));
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of a row.
+    fn copy_row(&mut self, key: &[u8], row: &[u8]) -> Result<(), EngineError> {
+        let (mut head, at) =
+            Current::decode_head(row).map_err(EngineError::damaged(Family::Current))?;
+        if self.values {
+            head.value = self.copy(&row[at..]);
+        }
+        let key = self.copy(key);
+        self.kvs.push(head.into_key_value(key));
+        Ok(())
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Bytes {
@@ -222,108 +332,29 @@ fn scan_current(view: &dyn Read, range: &KeyRange, found: &mut Found) -> Result<
     let (start, end) = bounds(range);
     view.scan(Family::Current, &start, end.as_deref(), &mut |key, raw| {
         if found.count() {
-            let (mut head, at) =
-                Current::decode_head(raw).map_err(EngineError::damaged(Family::Current))?;
-            if found.values {
-                head.value = found.copy(&raw[at..]);
-            }
-            let key = found.copy(key);
-            found.kvs.push(head.into_key_value(key));
+            found.copy_row(key, raw)?;
         }
-        Ok(if found.count > found.most {
-            Step::Stop
-        } else {
-            Step::Next
-        })
+        Ok(Step::Next)
     })
 }
 
-/// Walks the version index; of every key the newest version not above `revision` counts.
 fn scan_history(
     view: &dyn Read,
     range: &KeyRange,
     revision: i64,
     found: &mut Found,
 ) -> Result<(), EngineError> {
-    let mut wanted = Vec::new();
-    versions_at(view, range, revision, &mut |main, version| {
-        if !version.deleted && found.count() {
-            wanted.push(Revision {
-                main,
-                sub: version.sub,
-            });
-            // Reserve the place so that `count` sees how much is kept.
-            found.kvs.push(KeyValue::default());
+    let (start, end) = bounds(range);
+    history::scan(view, &start, end.as_deref(), revision, &mut |key, past| {
+        if found.count() {
+            match past {
+                Past::Still(row) => found.copy_row(key, row)?,
+                Past::Before(later) => {
+                    let (at, change) = history::before(view, later, revision)?;
+                    found.kvs.push(change.into_key_value(at.main));
+                }
+            }
         }
         Ok(())
-    })?;
-    for (place, revision) in found.kvs.iter_mut().zip(wanted) {
-        let change = change(view, revision)?.ok_or_else(|| {
-            EngineError::Io(format!(
-                "history lacks revision {}.{}",
-                revision.main, revision.sub
-            ))
-        })?;
-        *place = change.into_key_value(revision.main);
-    }
-    Ok(())
-}
-
-type VisitVersion<'a> = dyn FnMut(i64, Version) -> Result<(), EngineError> + 'a;
-
-/// Visits, in key order, the newest version not above `revision` of every key in the range (deletions too).
-pub fn versions_at(
-    view: &dyn Read,
-    range: &KeyRange,
-    revision: i64,
-    visit: &mut VisitVersion<'_>,
-) -> Result<(), EngineError> {
-    let start = keys::escape(&range.key);
-    let end = match &range.end {
-        RangeEnd::Single => Some(keys::after_versions(&range.key)),
-        RangeEnd::Before(end) => Some(keys::escape(end)),
-        RangeEnd::Unbounded => None,
-    };
-    // A single key's range must not take in longer keys that sort between the bare key and its versions.
-    let start = if range.end == RangeEnd::Single {
-        keys::version_key(&range.key, i64::MAX)
-    } else {
-        start
-    };
-    let mut key: Vec<u8> = Vec::new();
-    let mut have_key = false;
-    let mut taken = false;
-    let mut steps = 0;
-    view.scan(Family::Kv, &start, end.as_deref(), &mut |raw, value| {
-        let (escaped, main) = keys::split_version_key(raw)
-            .ok_or(crate::codec::DecodeError("not a version key"))
-            .map_err(EngineError::damaged(Family::Kv))?;
-        if !have_key || key != escaped {
-            key.clear();
-            key.extend_from_slice(escaped);
-            (have_key, taken, steps) = (true, false, 0);
-        }
-        if !taken && main <= revision {
-            taken = true;
-            steps = 0;
-            visit(
-                main,
-                Version::decode(value).map_err(EngineError::damaged(Family::Kv))?,
-            )?;
-            return Ok(Step::Next);
-        }
-        steps += 1;
-        if steps < STEPS_BEFORE_SEEK {
-            return Ok(Step::Next);
-        }
-        steps = 0;
-        let mut target = raw[..raw.len() - 8].to_vec();
-        if taken {
-            // Behind every version of this key: the end mark is 00 01.
-            *target.last_mut().expect("the end mark is there") = 2;
-        } else {
-            target.extend_from_slice(&(!(revision as u64)).to_be_bytes());
-        }
-        Ok(Step::Seek(target))
     })
 }

@@ -1,7 +1,7 @@
 //! The values of the column families: what is known of a key now, of a version, of a change.
 //!
-//! Each begins with a format byte. The value of a key lies in `current` and in its change's `rev` row; `kv` is the
-//! small index from key and revision to that row.
+//! Each begins with a format byte. The value of a key lies in `current` and in its change's `rev` row; `kv` marks some
+//! of the changes of a key.
 
 use bytes::Bytes;
 
@@ -71,7 +71,7 @@ impl Current {
     }
 }
 
-/// A `kv` row: one version of a key.
+/// A `kv` row: a version of a key that is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
     pub sub: u32,
@@ -102,7 +102,7 @@ impl Version {
     }
 }
 
-/// A `rev` row: one change. For a delete only `key` and `previous` mean anything.
+/// A `rev` row: one change. A deletion has the version that it replaced, and neither value nor lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub deleted: bool,

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::engine::{EngineError, Family, Overlay, Read, Step};
+use super::history;
 use super::keys::{self, Revision};
 use super::range;
 use super::record::{Change, Current, Version};
@@ -134,25 +135,27 @@ impl<'a, 'e> Write<'a, 'e> {
             deleted: next.is_none(),
             key: key.clone(),
             create_revision: next.map_or(0, |next| next.create_revision),
-            version: next.map_or(0, |next| next.version),
+            version: next.or(previous).map_or(0, |state| state.version),
             lease: next.map_or(0, |next| next.lease),
             previous: previous.map(|previous| previous.modified),
             value: next.map(|next| next.value.clone()).unwrap_or_default(),
-        };
-        let version = Version {
-            sub: modified.sub,
-            deleted: next.is_none(),
         };
         let writes = &mut self.view.writes;
         match next {
             Some(next) => writes.put(Family::Current, key.clone(), next.encode()),
             None => writes.delete(Family::Current, key.clone()),
         }
-        writes.put(
-            Family::Kv,
-            keys::version_key(key, modified.main),
-            version.encode(),
-        );
+        if change.deleted || history::is_marked(change.version) {
+            let version = Version {
+                sub: modified.sub,
+                deleted: change.deleted,
+            };
+            writes.put(
+                Family::Kv,
+                keys::version_key(key, modified.main),
+                version.encode(),
+            );
+        }
         writes.put(
             Family::Rev,
             keys::revision_key(modified).to_vec(),

@@ -24,7 +24,7 @@ use crate::mvcc::Horizon;
 use crate::mvcc::alarm::Alarms;
 use crate::mvcc::apply::{Effects, Mvcc};
 use crate::mvcc::engine::{EngineError, Family, Read, WriteSet};
-use crate::mvcc::recent::{Recent, WithRecent};
+use crate::mvcc::rows::{Rows, WithRows};
 use crate::snapshot::{self, Received, Source};
 use crate::store::lessor::Lessor;
 use crate::store::proposals::Proposals;
@@ -45,6 +45,8 @@ pub struct Applied {
 /// Where apply tells of what it did.
 pub struct Outputs {
     pub view: Arc<ArcSwap<Applied>>,
+    /// Those of the view that are known; held while the view is replaced.
+    pub rows: Arc<Mutex<Rows>>,
     pub proposals: Arc<Proposals>,
     pub hub: Arc<Hub>,
     pub lessor: Arc<Lessor>,
@@ -62,7 +64,6 @@ pub struct StateMachine {
     engine: Arc<Engine>,
     mvcc: Mvcc,
     writes: WriteSet,
-    recent: Recent,
     applied: Option<LogId>,
     membership: StoredMembership,
     kept: Arc<Mutex<Kept>>,
@@ -96,7 +97,6 @@ impl StateMachine {
             engine,
             mvcc,
             writes: WriteSet::default(),
-            recent: Recent::default(),
             applied,
             membership,
             kept: Arc::new(Mutex::new(Kept {
@@ -127,9 +127,9 @@ impl StateMachine {
             Payload::Normal(proposal) => {
                 let mut batch = proposal.into_batch();
                 let mut results = Vec::with_capacity(batch.commands.len());
-                let base = WithRecent {
+                let base = WithRows {
                     base: &*self.engine,
-                    recent: &self.recent,
+                    rows: &self.outputs.rows,
                 };
                 for command in std::mem::take(&mut batch.commands) {
                     let term = log_id.leader_id.term;
@@ -173,17 +173,10 @@ impl StateMachine {
         };
         self.mvcc.save(&mut self.writes);
         save_log_id(&mut self.writes, applied);
-        self.recent.note(&self.writes);
-        self.engine.commit(&mut self.writes)?;
-        self.runs = true;
+        self.engine.commit(&self.writes)?;
+        self.show(|rows, writes| rows.note(writes));
+        self.writes.clear();
         let horizon = self.mvcc.horizon;
-        let snapshot = Snapshot::take(&self.engine);
-        self.outputs.view.store(Arc::new(Applied {
-            horizon,
-            log_id: self.applied,
-            alarms: self.mvcc.alarms.clone(),
-            snapshot,
-        }));
         // A watcher that sees a lease's keys go must find the lease gone, too.
         self.outputs.lessor.take_in(effects.leases);
         self.outputs.hub.publish(horizon, effects.events);
@@ -373,7 +366,6 @@ impl StateMachine {
         let removed = load_removed(&*engine).map_err(io::Error::other)?;
         self.outputs.removed.send_replace(removed);
         self.mvcc = mvcc;
-        self.recent = Recent::default();
         self.applied = applied;
         self.membership = membership;
         std::mem::replace(&mut self.engine, engine).retire();
@@ -381,15 +373,23 @@ impl StateMachine {
         Ok(())
     }
 
-    fn tell_of_new_state(&mut self) {
+    /// Lets readers see the state, and `change` the rows that are known with it.
+    fn show(&mut self, change: impl FnOnce(&mut Rows, &WriteSet)) {
         self.runs = true;
-        let horizon = self.mvcc.horizon;
-        self.outputs.view.store(Arc::new(Applied {
-            horizon,
+        let applied = Arc::new(Applied {
+            horizon: self.mvcc.horizon,
             log_id: self.applied,
             alarms: self.mvcc.alarms.clone(),
             snapshot: Snapshot::take(&self.engine),
-        }));
+        });
+        let mut rows = self.outputs.rows.lock();
+        change(&mut rows, &self.writes);
+        self.outputs.view.store(applied);
+    }
+
+    fn tell_of_new_state(&mut self) {
+        self.show(|rows, _| *rows = Rows::default());
+        let horizon = self.mvcc.horizon;
         self.outputs.lessor.reset(&self.mvcc.leases);
         self.outputs.hub.jump(horizon);
         self.outputs.compacted.send_replace(horizon.compacted);

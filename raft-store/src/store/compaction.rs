@@ -91,7 +91,8 @@ fn clean_to(view: &ArcSwap<Applied>, floor: i64) -> Result<bool, EngineError> {
             limits::COMPACTION_STEP_REVISIONS,
             &mut writes,
         )?;
-        engine.commit(&mut writes)?;
+        engine.commit(&writes)?;
+        writes.clear();
     }
     Ok(behind)
 }

@@ -22,6 +22,7 @@ use crate::engine::{Engine, Snapshot};
 use crate::log::LogStorage;
 use crate::mvcc::apply::Mvcc;
 use crate::mvcc::engine::EngineError;
+use crate::mvcc::rows::Rows;
 use crate::peer::{Me, PeerNetwork, Tcp};
 use crate::raft::{Applied, Followed, Node, Outputs, Parts, StateMachine};
 use crate::watch::Hub;
@@ -70,6 +71,7 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
     let inner = Inner {
         node,
         view: shared.view,
+        rows: shared.rows,
         proposals: shared.proposals,
         read_index,
         hub: shared.hub,
@@ -144,6 +146,7 @@ async fn parts(
 /// What apply fills and callers use.
 struct Shared {
     view: Arc<ArcSwap<Applied>>,
+    rows: Arc<Mutex<Rows>>,
     hub: Arc<Hub>,
     proposals: Arc<Proposals>,
     lessor: Arc<Lessor>,
@@ -166,6 +169,7 @@ impl Shared {
         };
         Self {
             view: Arc::new(ArcSwap::from_pointee(applied)),
+            rows: Arc::default(),
             hub: Arc::new(Hub::new(
                 horizon.revision,
                 config.watch_ring_bytes,
@@ -223,6 +227,7 @@ impl Shared {
     fn outputs(&self, compacted: i64) -> (Outputs, Followed, watch::Receiver<i64>) {
         let outputs = Outputs {
             view: self.view.clone(),
+            rows: self.rows.clone(),
             proposals: self.proposals.clone(),
             hub: self.hub.clone(),
             lessor: self.lessor.clone(),
