@@ -29,6 +29,14 @@ pub const MAX_ENTRIES_IN_FLIGHT: usize = 2;
 /// Commands that may wait for a place in an entry; beyond it callers get `TooManyRequests`.
 pub const MAX_QUEUED_COMMANDS: usize = 20_000;
 
+/// Commands up to which the only voter waits for the rest of those that were answered together.
+pub const GATHERED_COMMANDS: usize = 32;
+/// How long it does.
+pub const GATHERING_TIME: Duration = Duration::from_micros(150);
+/// Who has not come back after this comes when it will.
+pub const GATHERED_WITHIN: Duration = Duration::from_millis(1);
+/// Where they do not come back, it tries only once in this power of two.
+pub const GATHERING_PAUSE_LOG2: u32 = 6;
 /// Commands up to which the only voter writes its log without a change of thread.
 pub const LOG_COMMANDS_FLUSHED_HERE: usize = 256;
 /// Mean time of a sync up to which it does: while a slower disk is at work, its thread goes on with other things.

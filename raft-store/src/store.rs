@@ -8,6 +8,7 @@ mod bootstrap;
 mod compaction;
 mod corruption;
 pub(crate) mod driver;
+mod gather;
 pub(crate) mod leader_leases;
 mod leases;
 pub(crate) mod lessor;

@@ -225,6 +225,7 @@ async fn start(
         peers: peers.clone(),
         proposals: parts.proposals.clone(),
         leadership: leadership.clone(),
+        sole_voter: parts.sole_voter.clone(),
         request_timeout: config.request_timeout(),
         retry: config.heartbeat,
     };

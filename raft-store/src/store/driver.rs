@@ -1,6 +1,7 @@
 //! Hands what waits to whoever leads: to this member's own Raft, or to the leader over the network.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -9,10 +10,11 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::gather::Gathering;
 use super::proposals::Proposals;
 use crate::peer::Peers;
 use crate::raft::{Proposal, StateMachine, TypeConfig, Verdict, submit_here, submit_there};
-use crate::{Leadership, limits};
+use crate::{Leadership, limits, threads};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
@@ -21,6 +23,8 @@ pub struct Driver {
     pub peers: Arc<Peers>,
     pub proposals: Arc<Proposals>,
     pub leadership: watch::Receiver<Leadership>,
+    /// This member is the only one that votes.
+    pub sole_voter: Arc<AtomicBool>,
     pub request_timeout: Duration,
     /// A leader that refused is asked again after this, if it still is the leader.
     pub retry: Duration,
@@ -53,13 +57,17 @@ impl Driver {
         let mut sequence = 0;
         // Who refused lately, and until when it is left alone.
         let mut refused: Option<(Target, Instant)> = None;
+        let mut gathering = gathering();
         loop {
             let target = self.target();
             let pause = match refused {
                 Some((by, until)) if Some(by) == target && until > Instant::now() => Some(until),
                 _ => None,
             };
-            if let (Some(target), None) = (target, pause) {
+            let gathers = gathering
+                .as_mut()
+                .is_some_and(|gathering| gathering.waits(self.proposals.waiting()));
+            if let (Some(target), None, false) = (target, pause, gathers) {
                 while submitted.len() < limits::MAX_ENTRIES_IN_FLIGHT {
                     let Some(proposal) = self.proposals.take(sequence + 1, target.term) else {
                         break;
@@ -77,7 +85,15 @@ impl Driver {
             tokio::select! {
                 biased;
                 Some((submission, verdict)) = submitted.next() => match verdict {
-                    Verdict::Accepted => {}
+                    Verdict::Accepted => {
+                        if let Some(gathering) = &mut gathering
+                            && submitted.is_empty()
+                            && self.sole_voter.load(Ordering::SeqCst)
+                        {
+                            let answered = submission.proposal.batch().commands.len();
+                            gathering.answered(answered, self.proposals.waiting());
+                        }
+                    }
                     Verdict::Refused if !submission.repeated => {
                         refused = Some((submission.target, Instant::now() + self.retry));
                         self.proposals.refused(submission.sequence);
@@ -90,6 +106,9 @@ impl Driver {
                     _ => {
                         self.proposals.is_undecided(submission.sequence);
                     }
+                },
+                () = gathered(&gathering), if gathers => if let Some(gathering) = &mut gathering {
+                    gathering.is_over(self.proposals.waiting());
                 },
                 () = self.proposals.arrived.notified(), if submitted.len() < limits::MAX_ENTRIES_IN_FLIGHT => {}
                 changed = self.leadership.changed() => if changed.is_err() { return },
@@ -128,6 +147,23 @@ impl Driver {
             };
             (submission, verdict)
         })
+    }
+}
+
+/// In a simulation nothing takes less than a millisecond.
+fn gathering() -> Option<Gathering> {
+    if threads::simulated() {
+        return None;
+    }
+    Gathering::new()
+        .inspect_err(|error| tracing::warn!(%error, "there is no timer for gathering commands"))
+        .ok()
+}
+
+async fn gathered(gathering: &Option<Gathering>) {
+    match gathering {
+        Some(gathering) => gathering.time().await,
+        None => std::future::pending().await,
     }
 }
 

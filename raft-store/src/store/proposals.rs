@@ -169,6 +169,11 @@ impl Proposals {
         Some(proposal)
     }
 
+    /// Commands that no batch has taken yet.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.lock().commands.len()
+    }
+
     /// Answers the callers of an applied batch, if this run of this member proposed it.
     pub fn complete(&self, origin: Origin, answers: Vec<Answer>) {
         if (origin.member, origin.boot) != (self.member, self.boot) {
