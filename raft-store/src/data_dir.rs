@@ -326,22 +326,23 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, OpenError> {
             });
         }
     };
-    let wrong_format = |found: String| OpenError::Format {
+    let identity = decode_identity(&raw).map_err(|found| OpenError::Format {
         path: path.to_owned(),
         found,
         supported: FORMAT,
-    };
+    })?;
+    Ok(Some(identity))
+}
+
+/// The identity in the file that names it; an error is what format it has instead.
+pub fn decode_identity(raw: &[u8]) -> Result<Identity, String> {
     let value: serde_json::Value =
-        serde_json::from_slice(&raw).map_err(|_| wrong_format("unreadable".to_owned()))?;
+        serde_json::from_slice(raw).map_err(|_| "unreadable".to_owned())?;
     let format = value.get("format").and_then(serde_json::Value::as_u64);
     if format != Some(u64::from(FORMAT)) {
-        return Err(wrong_format(
-            format.map_or("unknown".to_owned(), |format| format.to_string()),
-        ));
+        return Err(format.map_or("unknown".to_owned(), |format| format.to_string()));
     }
-    serde_json::from_value(value)
-        .map(Some)
-        .map_err(|error| wrong_format(error.to_string()))
+    serde_json::from_value(value).map_err(|error| error.to_string())
 }
 
 fn write_identity(path: &Path, identity: &Identity) -> io::Result<()> {

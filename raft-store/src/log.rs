@@ -6,6 +6,7 @@
 mod appender;
 pub mod entry;
 mod flusher;
+mod foreign;
 mod offline;
 mod record;
 mod recover;
@@ -16,6 +17,7 @@ mod spare;
 mod state;
 mod storage;
 
+pub use foreign::{recover_foreign, reseal, sample_segments};
 pub use offline::Offline;
 pub use record::{decode_foreign, sample_records};
 pub use segment::preallocate;

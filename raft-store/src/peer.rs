@@ -18,7 +18,7 @@ mod tls;
 pub use connection::Connection;
 pub use foreign::{decode_foreign_frame, sample_append, sample_frame};
 pub use frame::Kind;
-pub use greeting::{Me, Refusal};
+pub use greeting::{Hello, Me, Refusal};
 pub use link::{Link, PeerError, Peers, introduce};
 pub use message::{
     decode_append, decode_append_answer, decode_proposal, encode_append, encode_append_answer,

@@ -23,8 +23,9 @@ pub use membership::{Change, check_urls, list as list_members};
 pub use node::{Node, Parts};
 pub use reconfigure::best_successor;
 pub use service::{AboutLease, Introduction, hash_kv};
-pub use state_machine::{Applied, Outputs, StateMachine, load_applied, save_applied};
+pub use state_machine::{Applied, Outputs, StateMachine, load_applied, load_removed, save_applied};
 pub use submit::{Verdict, submit_here, submit_there};
+pub use transfer::{End, Incoming};
 pub use types::{
     Entry, LogId, MemberInfo, Membership, Payload, Proposal, StoredMembership, TypeConfig, Vote,
     log_id,

@@ -4,6 +4,7 @@
 //! takes chunks in, `load` builds a state directory. Must not know who carries the bytes.
 
 mod file;
+mod foreign;
 mod format;
 mod load;
 // What only the transport between members uses.
@@ -12,6 +13,7 @@ mod receive;
 mod source;
 
 pub use file::{Summary, verify};
+pub use foreign::{reseal, sample_file};
 pub use format::{Header, decode_foreign_block, encode_rows};
 pub use load::load;
 #[allow(unused_imports)]

@@ -183,8 +183,14 @@ pub fn find_valid(segment_bytes: &Bytes, offset: usize, segment: u64) -> Vec<Fra
     found
 }
 
-/// Decodes foreign bytes as the payload of each kind of record, and as a framed record.
-pub fn decode_foreign(data: &Bytes) {
+/// Whether a record may begin with these bytes.
+pub fn is_record(magic: [u8; 4]) -> bool {
+    magic == MAGIC.to_le_bytes()
+}
+
+/// Decodes foreign bytes as the payload of each kind of record, and as a framed record; whether they were any.
+pub fn decode_foreign(data: &Bytes) -> bool {
+    let mut taken = false;
     for kind in 0..9 {
         if let Ok(record) = Record::decode(kind, FORMAT, data.clone()) {
             let mut out = Vec::new();
@@ -192,11 +198,14 @@ pub fn decode_foreign(data: &Bytes) {
             seal(&mut out, 1, 0);
             let framed = Framed::at(&out.into(), 0, 1).expect("it was just sealed");
             assert_eq!(framed.decode().as_ref(), Ok(&record));
+            // That a segment is closed takes no bytes.
+            taken |= record != Record::Closed;
         }
     }
     if let Some(framed) = Framed::at(data, 0, 1) {
-        let _ = framed.decode();
+        taken |= framed.decode().is_ok();
     }
+    taken
 }
 
 /// The payload of an entry that carries `batch`.

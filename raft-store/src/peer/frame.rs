@@ -67,6 +67,8 @@ pub struct Frame {
 }
 
 const HEADER: usize = 17;
+/// Room that is made for a body before any of it has arrived, at most.
+const FIRST_BYTES: usize = 64 * 1024;
 
 impl Frame {
     /// Appends the frame's bytes.
@@ -79,6 +81,11 @@ impl Frame {
         out.extend_from_slice(&checksum(&rest, &self.body).to_le_bytes());
         out.extend_from_slice(&rest);
         out.extend_from_slice(&self.body);
+    }
+
+    /// Bytes that it takes on the way.
+    pub fn wire_bytes(&self) -> u64 {
+        (HEADER + self.body.len()) as u64
     }
 
     /// The next frame, whose body may have up to `limit` bytes; none at the end of the stream.
@@ -99,8 +106,12 @@ impl Frame {
         if len > limit {
             return Err(malformed("a frame is larger than its limit"));
         }
-        let mut body = vec![0; len];
-        stream.read_exact(&mut body).await?;
+        // A length alone must not ask for much memory: the buffer grows with what has arrived.
+        let mut body = Vec::with_capacity(len.min(FIRST_BYTES));
+        stream.take(len as u64).read_to_end(&mut body).await?;
+        if body.len() < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if checksum(&header[8..], &body) != word(4) {
             return Err(malformed("a frame was damaged on the way"));
         }
@@ -119,6 +130,11 @@ fn checksum(rest: &[u8], body: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
+
     use super::*;
 
     #[tokio::test]
@@ -130,6 +146,7 @@ mod tests {
         };
         let mut bytes = Vec::new();
         frame.write_to(&mut bytes);
+        assert_eq!(bytes.len() as u64, frame.wire_bytes());
         frame.write_to(&mut bytes);
         let mut reader = bytes.as_slice();
         assert_eq!(Frame::read(&mut reader, 99).await.unwrap().unwrap(), frame);
@@ -143,5 +160,52 @@ mod tests {
                 "byte {at}"
             );
         }
+    }
+
+    /// Gives the header of a frame as large as there may be and little more; notes the most that it was asked for.
+    struct Stingy {
+        left: Vec<u8>,
+        asked: usize,
+    }
+
+    impl AsyncRead for Stingy {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.asked = self.asked.max(buffer.remaining());
+            let taken = self.left.len().min(buffer.remaining()).min(1000);
+            buffer.put_slice(&self.left[..taken]);
+            self.left.drain(..taken);
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_length_alone_asks_for_little_memory() {
+        let limit = crate::limits::PEER_FRAME_BYTES;
+        let mut left = vec![0; HEADER + 100_000];
+        left[..4].copy_from_slice(&u32::try_from(limit).unwrap().to_le_bytes());
+        let mut stream = Stingy { left, asked: 0 };
+        let error = Frame::read(&mut stream, limit).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert!(stream.asked <= 4 * FIRST_BYTES, "{} bytes", stream.asked);
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_comes_whole() {
+        let frame = Frame {
+            kind: Kind::Append,
+            number: 1,
+            body: (0..1_000_000).map(|at| (at % 251) as u8).collect(),
+        };
+        let mut left = Vec::new();
+        frame.write_to(&mut left);
+        left.extend_from_slice(b"the next");
+        let mut stream = Stingy { left, asked: 0 };
+        let read = Frame::read(&mut stream, 2_000_000).await.unwrap();
+        assert_eq!(read, Some(frame));
+        assert_eq!(stream.left, b"the next");
     }
 }

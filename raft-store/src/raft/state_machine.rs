@@ -215,7 +215,7 @@ pub fn save_applied(writes: &mut WriteSet, applied: LogId, membership: &StoredMe
 }
 
 /// The ids of members that were removed for good.
-fn load_removed(view: &dyn Read) -> Result<BTreeSet<u64>, EngineError> {
+pub fn load_removed(view: &dyn Read) -> Result<BTreeSet<u64>, EngineError> {
     let Some(raw) = view.get(Family::Meta, REMOVED)? else {
         return Ok(BTreeSet::new());
     };

@@ -25,10 +25,11 @@ type Raft = openraft::Raft<TypeConfig, StateMachine>;
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(1800);
 
+/// Ends a transfer.
 #[derive(Serialize, Deserialize)]
-struct End {
-    id: u64,
-    vote: Vote,
+pub struct End {
+    pub id: u64,
+    pub vote: Vote,
 }
 
 /// Sends a state and waits until the member has taken it over.

@@ -57,7 +57,8 @@ pub enum Block {
 const HEADER: u32 = 1;
 const ROWS: u32 = 2;
 const PADDING: u32 = 3;
-const END: u32 = 4;
+/// Ends the blocks.
+pub const END: u32 = 4;
 
 /// Appends a block with its header.
 fn put_block(out: &mut Vec<u8>, kind: u32, payload: &[u8]) {
@@ -68,7 +69,7 @@ fn put_block(out: &mut Vec<u8>, kind: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-fn checksum(kind: u32, payload: &[u8]) -> u32 {
+pub fn checksum(kind: u32, payload: &[u8]) -> u32 {
     let len = payload.len() as u32;
     let seed = crc32c::crc32c_append(crc32c::crc32c(&kind.to_le_bytes()), &len.to_le_bytes());
     crc32c::crc32c_append(seed, payload)
@@ -172,12 +173,13 @@ fn decode_rows(payload: Bytes) -> Result<Block, DecodeError> {
     Ok(Block::Rows(family, rows))
 }
 
-/// A block as foreign bytes might have it: the first one is its kind, the checksum is right.
-pub fn decode_foreign_block(data: &Bytes) {
-    if let Some(kind) = data.first() {
-        let (kind, payload) = (u32::from(*kind % 6), data.slice(1..));
-        let _ = decode_block(kind, checksum(kind, &payload), payload);
-    }
+/// A block as foreign bytes might have it: the first one is its kind, the checksum is right. Whether it was taken.
+pub fn decode_foreign_block(data: &Bytes) -> bool {
+    let Some(kind) = data.first() else {
+        return false;
+    };
+    let (kind, payload) = (u32::from(*kind % 6), data.slice(1..));
+    decode_block(kind, checksum(kind, &payload), payload).is_ok()
 }
 
 /// The payload of a block of rows behind its kind.
