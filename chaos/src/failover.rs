@@ -1,7 +1,8 @@
 //! `chaos failover`: three masters, the leading one killed again and again: how long until the API accepts writes, how
-//! long until the next pod is bound.
+//! long until the next pod is bound. With `--level store` the same for members of the store alone (`store.rs`).
 
 pub mod node;
+mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,11 +29,15 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 #[derive(Args, Clone)]
 pub struct FailoverArgs {
+    /// What the members are. Members of the store are under writers, readers and watchers all the time, and everything
+    /// that these saw is checked.
+    #[arg(long, value_enum, default_value_t = Level::Cluster)]
+    level: Level,
     #[arg(long, default_value_t = 20)]
     runs: usize,
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, visible_alias = "members", default_value_t = 3)]
     masters: usize,
-    /// The server [default: `xebec` beside this program].
+    /// The server; for the store any that takes etcd's flags [default: `xebec` beside this program].
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     #[arg(long, value_name = "DIR", default_value = "chaos-run")]
@@ -46,29 +51,38 @@ pub struct FailoverArgs {
 }
 
 pub fn run(args: &FailoverArgs) -> Result<()> {
-    in_one_thread(measure(args))
+    match args.level {
+        Level::Cluster => in_one_thread(measure(args)),
+        Level::Store => in_one_thread(store::measure(args)),
+    }
+}
+
+impl FailoverArgs {
+    fn setting(&self) -> Result<Setting> {
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => beside("xebec")?,
+        };
+        Ok(Setting {
+            level: self.level,
+            program: program
+                .canonicalize()
+                .with_context(|| program.display().to_string())?,
+            members: self.masters,
+            agents: 0,
+            folder: self.data_dir.clone(),
+            loopback: self.level == Level::Store,
+            upgrade_to: None,
+            slow_fsync: None,
+            clock_offset: None,
+            disk_bytes: None,
+            environment: Vec::new(),
+        })
+    }
 }
 
 async fn measure(args: &FailoverArgs) -> Result<()> {
-    let program = match &args.program {
-        Some(program) => program.clone(),
-        None => beside("xebec")?,
-    };
-    let setting = Setting {
-        level: Level::Cluster,
-        program: program
-            .canonicalize()
-            .with_context(|| program.display().to_string())?,
-        members: args.masters,
-        agents: 0,
-        folder: args.data_dir.clone(),
-        loopback: false,
-        upgrade_to: None,
-        slow_fsync: None,
-        clock_offset: None,
-        disk_bytes: None,
-        environment: Vec::new(),
-    };
+    let setting = args.setting()?;
     let mut cluster = Cluster::start(&setting).await?;
     node::make(&mut cluster.api(0)?, "fake-1").await?;
     let (mut writes, mut binds) = (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! `chaos run`: a cluster, a workload, faults by a seeded schedule, and the verdict on everything that was recorded.
 
-mod end;
+pub mod end;
 mod text;
 
 use std::cell::RefCell;

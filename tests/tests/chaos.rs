@@ -1,5 +1,6 @@
 //! The short form of chaos, three minutes in all: members of the store under mixed faults by fixed seeds and by a fresh
-//! one, and whole masters by a fixed one; and proof that the checkers find bugs. The long forms are commands of the README.
+//! one, and whole masters by a fixed one; leaders of the store that are killed; and proof that the checkers find bugs. The
+//! long forms are commands of the README.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -69,4 +70,16 @@ fn whole_masters_keep_their_promises_under_faults() -> Result<()> {
         "--rate=40",
         "--faults=kill,pause,isolate,clock",
     ])
+}
+
+/// How long writes stand still is a matter of the machine, and judged by the long form.
+#[test]
+fn nothing_is_lost_with_leaders_that_are_killed_and_time_goes_forwards() -> Result<()> {
+    let flags = ["--level=store", "--runs=2", "--write-limit=0"];
+    let said = said("failover", &flags)?;
+    contains(&said, "2 runs")?;
+    for checker in ["linearizable", "replay", "revisions", "watches"] {
+        contains(&said, &format!("{checker:14} holds"))?;
+    }
+    Ok(())
 }
