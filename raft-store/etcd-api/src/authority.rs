@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How every HTTP/2 connection begins.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER: usize = 9;
 /// A larger frame is refused by the library, which is told no other limit.
 const MAX_FRAME: usize = 16 * 1024;
@@ -316,6 +316,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Mended<S> {
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
     }
+}
+
+/// What comes out of foreign bytes that arrive in pieces of `size`.
+pub(crate) fn mend_foreign(data: &[u8], size: usize) -> Vec<u8> {
+    let (mut mender, mut out) = (Mender::new(), Vec::new());
+    for piece in data.chunks(size) {
+        mender.feed(piece, &mut out);
+    }
+    // A frame whose end did not arrive is not seen by the library.
+    out
 }
 
 #[cfg(test)]

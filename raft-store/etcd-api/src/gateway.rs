@@ -205,7 +205,7 @@ where
 }
 
 /// All JSON texts of a body; none in an empty one.
-fn parse<Q: DeserializeOwned>(body: Received) -> Result<Vec<Q>, Status> {
+pub(crate) fn parse<Q: DeserializeOwned>(body: Received) -> Result<Vec<Q>, Status> {
     let body = body.map_err(|error| Status::invalid_argument(error.to_string()))?;
     let values = serde_json::Deserializer::from_slice(&body).into_iter();
     let request = |value: serde_json::Result<Value>| {

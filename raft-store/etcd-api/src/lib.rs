@@ -12,7 +12,10 @@ mod cork;
 mod dispatch;
 mod election;
 mod error;
+mod framing;
 mod front;
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod grpc_health;
 mod health;

@@ -17,12 +17,10 @@ use xebec_proto::etcdserverpb::request_op::Request as Op;
 use crate::convert::range_request;
 use crate::dispatch::Call;
 use crate::error::status;
+use crate::framing::{FRAME_HEADER, Framing};
 use crate::front::{Front, no_leader, not_for_learners, requires_leader};
 use crate::methods;
 use crate::serve::{Offer, Service};
-
-/// gRPC's frame: a byte that says whether the message is compressed, four for its length.
-const FRAME_HEADER: usize = 5;
 
 /// The calls that are answered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,58 +118,22 @@ enum Refused {
     Gone,
 }
 
-fn refuse(code: Code, text: impl Into<String>) -> Refused {
-    Refused::Status(Box::new(Status::new(code, text)))
+fn refuse(status: Status) -> Refused {
+    Refused::Status(Box::new(status))
 }
 
 /// The request's one message.
 async fn message(body: &mut RecvStream, front: &Front) -> Result<Bytes, Refused> {
-    let limit = front.max_message_bytes();
-    let mut whole = Bytes::new();
+    let mut framing = Framing::new(front.max_message_bytes());
     while let Some(data) = body.data().await {
         let data = data.map_err(|_| Refused::Gone)?;
         body.flow_control()
             .release_capacity(data.len())
             .map_err(|_| Refused::Gone)?;
         front.metrics.received(data.len());
-        whole = joined(whole, data);
-        let announced = announced(&whole).unwrap_or(0);
-        if announced > limit || whole.len() > FRAME_HEADER + limit {
-            let size = announced.max(whole.len() - FRAME_HEADER);
-            let text = format!("grpc: received message larger than max ({size} vs. {limit})");
-            return Err(refuse(Code::ResourceExhausted, text));
-        }
+        framing.take(data).map_err(refuse)?;
     }
-    let incomplete = || refuse(Code::Internal, "unexpected EOF");
-    let len = announced(&whole).ok_or_else(incomplete)?;
-    if whole[0] != 0 {
-        return Err(refuse(
-            Code::Internal,
-            "grpc: compressed flag set with identity or empty encoding",
-        ));
-    }
-    if whole.len() != FRAME_HEADER + len {
-        return Err(incomplete());
-    }
-    Ok(whole.split_off(FRAME_HEADER))
-}
-
-fn joined(whole: Bytes, next: Bytes) -> Bytes {
-    if whole.is_empty() {
-        return next;
-    }
-    // Rarely more than one piece; many only for large values.
-    let mut both = whole
-        .try_into_mut()
-        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    both.extend_from_slice(&next);
-    both.freeze()
-}
-
-/// The length in the frame's header, once that has arrived.
-fn announced(whole: &[u8]) -> Option<usize> {
-    let header = whole.first_chunk::<FRAME_HEADER>()?;
-    Some(u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize)
+    framing.end().map_err(refuse)
 }
 
 async fn call(service: &Service, kind: Kind, raw: Bytes) -> Result<Bytes, Status> {
@@ -255,20 +217,6 @@ fn encode(message: &impl Message) -> Result<Bytes, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pieces_are_joined() {
-        let check = |pieces: &[&'static str], expect: &str| {
-            let whole = pieces
-                .iter()
-                .map(|piece| Bytes::from_static(piece.as_bytes()))
-                .fold(Bytes::new(), joined);
-            assert_eq!(whole, expect.as_bytes());
-        };
-        check(&[], "");
-        check(&["ab"], "ab");
-        check(&["ab", "c", "", "def"], "abcdef");
-    }
 
     #[test]
     fn only_plain_calls_of_kv_are_answered_here() {
