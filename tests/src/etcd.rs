@@ -66,6 +66,18 @@ pub fn etcd_3_5(program: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Where Python finds some clients of etcd: `etcd3` or `patroni`.
+pub fn python_clients(name: &str) -> Result<PathBuf> {
+    let cache = cache().context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let path = cache.join("python").join(name);
+    anyhow::ensure!(
+        path.join(".installed").is_file(),
+        "{} is missing: run scripts/setup-tests.sh",
+        path.display()
+    );
+    Ok(path)
+}
+
 /// An etcdctl that talks to one store.
 pub struct Etcdctl {
     program: PathBuf,

@@ -19,7 +19,7 @@ pub use cluster::{
     Cluster, binary, clean_data, example_images, free_port, provide_images, repository,
 };
 pub use command::{Output, contains, run};
-pub use etcd::{Etcdctl, Program, StoreProcess, etcd_3_5};
+pub use etcd::{Etcdctl, Program, StoreProcess, etcd_3_5, python_clients};
 pub use hosts::{Host, Network};
 pub use kubectl::{Kubectl, kubectls};
 pub use machine::{Machine, ready_nodes, token, xebec};
