@@ -1,11 +1,12 @@
-//! Every subcommand of etcdctl 3.4 and 3.5 against `xebec store`, auth aside (which has to say that it is not there).
+//! Every subcommand of etcdctl 3.4 and 3.5 against `xebec store`, auth aside (which has to say that it is not there). `check` and
+//! alarms are in `etcdctl_load.rs`, changes of members in `etcdctl_members.rs`.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::{Etcdctl, Program, StoreProcess, etcd_3_5, eventually};
+use tests::{Etcdctl, Program, StoreProcess, eventually};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -330,27 +331,6 @@ fn a_mirror_follows() -> Result<()> {
             there.check("get before", "", "")
         })
     })
-}
-
-/// etcd's own small load: 150 puts per second for a minute. How long the slowest takes is a matter of the machine.
-#[test]
-fn check_perf() -> Result<()> {
-    let store = StoreProcess::start(Program::Xebec, &[])?;
-    let url = format!("http://127.0.0.1:{}", store.port());
-    let mut command = Command::new(etcd_3_5("etcdctl")?);
-    command.args([
-        "--endpoints",
-        &url,
-        "check",
-        "perf",
-        "--load=s",
-        "--auto-compact",
-        "--auto-defrag",
-    ]);
-    let output = tests::run(&mut command, "")?;
-    let said = output.stdout + &output.stderr;
-    ensure!(said.contains("PASS: Throughput is 1"), "{said}");
-    Ok(())
 }
 
 /// A store that serves TLS and wants certificates, and one that shows none.
