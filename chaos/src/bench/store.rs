@@ -6,10 +6,12 @@
 mod cases;
 mod churn;
 mod client;
+mod hpack;
 mod load;
 mod report;
 mod server;
 mod watch;
+mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;

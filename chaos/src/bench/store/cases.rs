@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
+use prost::Message;
 use xebec_proto::etcdserverpb as pb;
 
-use super::client::Client;
 use super::load::{Pace, Sample, run};
 use super::server::Server;
 use super::watch;
+use super::wire::Wire;
 use crate::random::Random;
 
 /// Keys that every case works on; made before the first.
@@ -88,6 +89,27 @@ pub fn value(number: u64) -> Bytes {
     POOL.slice(at..at + VALUE_BYTES)
 }
 
+/// What the load looks at in the answer to a range; the rest is skipped, not copied.
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Rows {
+    #[prost(message, repeated, tag = "2")]
+    kvs: Vec<Row>,
+}
+
+/// A key and its value, of which only this counts.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct Row {
+    #[prost(int64, tag = "3")]
+    mod_revision: i64,
+}
+
+/// Likewise of a transaction's.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct Succeeded {
+    #[prost(bool, tag = "2")]
+    succeeded: bool,
+}
+
 pub fn put_request(number: u64) -> pb::PutRequest {
     pb::PutRequest {
         key: key(number),
@@ -96,39 +118,39 @@ pub fn put_request(number: u64) -> pb::PutRequest {
     }
 }
 
-async fn put(client: Client, number: u64) -> Result<()> {
-    client.put(&put_request(number)).await.map(drop)
+async fn put(wire: Wire, number: u64) -> Result<()> {
+    wire.call("KV/Put", &put_request(number)).await.map(drop)
 }
 
-async fn get(client: Client, number: u64) -> Result<()> {
+async fn get(wire: Wire, number: u64) -> Result<()> {
     let request = pb::RangeRequest {
         key: key(number),
         ..Default::default()
     };
-    let answer = client.rows(&request).await?;
+    let answer = Rows::decode(wire.call("KV/Range", &request).await?)?;
     ensure!(answer.kvs.len() == 1, "a key is missing");
     Ok(())
 }
 
-async fn range(client: Client, number: u64) -> Result<()> {
+async fn range(wire: Wire, number: u64) -> Result<()> {
     let start = number.wrapping_mul(7919) % (KEYS - RANGE_KEYS);
     let request = pb::RangeRequest {
         key: format!("/bench/{start:08}").into(),
         range_end: format!("/bench/{:08}", start + RANGE_KEYS).into(),
         ..Default::default()
     };
-    let answer = client.rows(&request).await?;
+    let answer = Rows::decode(wire.call("KV/Range", &request).await?)?;
     ensure!(answer.kvs.len() as u64 == RANGE_KEYS, "keys are missing");
     Ok(())
 }
 
-async fn read_modify_write(client: Client, number: u64) -> Result<()> {
+async fn read_modify_write(wire: Wire, number: u64) -> Result<()> {
     use pb::compare::{CompareResult, CompareTarget, TargetUnion};
     let read = pb::RangeRequest {
         key: key(number),
         ..Default::default()
     };
-    let found = client.rows(&read).await?;
+    let found = Rows::decode(wire.call("KV/Range", &read).await?)?;
     let revision = found.kvs.first().map_or(0, |kv| kv.mod_revision);
     let compare = pb::Compare {
         result: CompareResult::Equal as i32,
@@ -144,7 +166,7 @@ async fn read_modify_write(client: Client, number: u64) -> Result<()> {
         ..Default::default()
     };
     // Keys come around only every 10,000 operations: nobody else has it in hand.
-    let answer = client.txn(&request).await?;
+    let answer = Succeeded::decode(wire.call("KV/Txn", &request).await?)?;
     ensure!(answer.succeeded, "a key was changed by someone else");
     Ok(())
 }
@@ -161,28 +183,28 @@ impl Case {
             1 => 1,
             _ => server.urls.len(),
         });
-        let clients = server.connect(connections).await?;
+        let wires = server.wires(connections).await?;
         let workers = self.clients;
         match self.kind {
-            Kind::Put | Kind::OpenLoop => run(server, &clients, workers, pace, put).await,
-            Kind::Get => run(server, &clients, workers, pace, get).await,
-            Kind::Range => run(server, &clients, workers, pace, range).await,
-            Kind::ReadModifyWrite => run(server, &clients, workers, pace, read_modify_write).await,
-            Kind::Watch => watch::run(server, &clients, workers, pace).await,
+            Kind::Put | Kind::OpenLoop => run(server, &wires, workers, pace, put).await,
+            Kind::Get => run(server, &wires, workers, pace, get).await,
+            Kind::Range => run(server, &wires, workers, pace, range).await,
+            Kind::ReadModifyWrite => run(server, &wires, workers, pace, read_modify_write).await,
+            Kind::Watch => watch::run(server, &wires, workers, pace).await,
         }
     }
 }
 
 /// Makes all keys.
 pub async fn fill(server: &Server) -> Result<()> {
-    let clients = server.connect(server.urls.len().max(2)).await?;
+    let wires = server.wires(server.urls.len().max(2)).await?;
     let mut tasks = tokio::task::JoinSet::new();
     const WRITERS: u64 = 100;
     for writer in 0..WRITERS {
-        let client = clients[writer as usize % clients.len()].clone();
+        let wire = wires[writer as usize % wires.len()].clone();
         tasks.spawn_local(async move {
             for number in (writer..KEYS).step_by(WRITERS as usize) {
-                put(client.clone(), number).await?;
+                put(wire.clone(), number).await?;
             }
             anyhow::Ok(())
         });

@@ -1,5 +1,4 @@
-//! A lean gRPC client over one HTTP/2 connection: what it costs is taken from the servers under test, so it does no more
-//! than it must. Only plain HTTP.
+//! A lean gRPC client over one HTTP/2 connection, for all that is not the load itself (see `wire.rs`). Only plain HTTP.
 
 use std::time::Duration;
 
@@ -27,20 +26,6 @@ struct Uris {
     put: Uri,
     range: Uri,
     txn: Uri,
-}
-
-/// What the load looks at in the answer to a range; the rest is skipped, not copied.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub struct Rows {
-    #[prost(message, repeated, tag = "2")]
-    pub kvs: Vec<Row>,
-}
-
-/// A key and its value, of which only this counts.
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
-pub struct Row {
-    #[prost(int64, tag = "3")]
-    pub mod_revision: i64,
 }
 
 /// Large windows, so that the client is not what is measured.
@@ -100,11 +85,6 @@ impl Client {
     }
 
     pub async fn range(&self, request: &pb::RangeRequest) -> Result<pb::RangeResponse> {
-        self.call(&self.uris.range, request).await
-    }
-
-    /// As [`Self::range`], for the load.
-    pub async fn rows(&self, request: &pb::RangeRequest) -> Result<Rows> {
         self.call(&self.uris.range, request).await
     }
 

@@ -9,8 +9,8 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::client::Client;
 use super::server::Server;
+use super::wire::Wire;
 use crate::bench::cpu;
 
 /// What one round measured.
@@ -59,16 +59,16 @@ pub struct Pace {
     pub rate: Option<f64>,
 }
 
-/// Runs `operation(client, n)` by `workers` that share the connections; n counts the round's operations.
+/// Runs `operation(wire, n)` by `workers` that share the connections; n counts the round's operations.
 pub async fn run<F, Fut>(
     server: &Server,
-    clients: &[Client],
+    wires: &[Wire],
     workers: usize,
     pace: Pace,
     operation: F,
 ) -> Result<Sample>
 where
-    F: Fn(Client, u64) -> Fut + 'static,
+    F: Fn(Wire, u64) -> Fut + 'static,
     Fut: Future<Output = Result<()>> + 'static,
 {
     let operation = Rc::new(operation);
@@ -78,9 +78,9 @@ where
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for worker in 0..workers {
-        let client = clients[worker % clients.len()].clone();
+        let wire = wires[worker % wires.len()].clone();
         let work = work(
-            client,
+            wire,
             start,
             pace,
             next.clone(),
@@ -109,7 +109,7 @@ pub fn used(server: &Server, before: Duration) -> Result<Option<Duration>> {
 }
 
 async fn work<F, Fut>(
-    client: Client,
+    wire: Wire,
     start: Instant,
     pace: Pace,
     next: Rc<Cell<u64>>,
@@ -117,7 +117,7 @@ async fn work<F, Fut>(
     operation: Rc<F>,
 ) -> Result<()>
 where
-    F: Fn(Client, u64) -> Fut,
+    F: Fn(Wire, u64) -> Fut,
     Fut: Future<Output = Result<()>>,
 {
     loop {
@@ -139,7 +139,7 @@ where
         } else if begun.duration_since(start) >= pace.duration {
             return Ok(());
         }
-        operation(client.clone(), number).await?;
+        operation(wire.clone(), number).await?;
         tally.record(begun.elapsed());
     }
 }

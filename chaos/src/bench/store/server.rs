@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 
 use super::client::Client;
+use super::wire::Wire;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -172,6 +173,19 @@ impl Server {
             clients.push(Client::connect(&self.urls[number % self.urls.len()]).await?);
         }
         Ok(clients)
+    }
+
+    /// Likewise, for the load.
+    pub async fn wires(&self, count: usize) -> Result<Vec<Wire>> {
+        let mut wires = Vec::new();
+        for number in 0..count {
+            let url = &self.urls[number % self.urls.len()];
+            let address = url.strip_prefix("http://");
+            let address =
+                address.with_context(|| format!("{url}: only http:// can be measured"))?;
+            wires.push(Wire::connect(address.trim_end_matches('/')).await?);
+        }
+        Ok(wires)
     }
 
     /// Bytes that the members' directories take on disk.

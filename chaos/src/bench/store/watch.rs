@@ -14,6 +14,7 @@ use super::cases::value;
 use super::client::{Client, Stream};
 use super::load::{Pace, Sample, used};
 use super::server::Server;
+use super::wire::Wire;
 use crate::bench::cpu;
 
 const WATCHERS: usize = 100;
@@ -49,12 +50,7 @@ pub async fn run_watchers(clients: &[Client], prefix: &str) -> Result<Vec<Stream
     Ok(streams)
 }
 
-pub async fn run(
-    server: &Server,
-    clients: &[Client],
-    workers: usize,
-    pace: Pace,
-) -> Result<Sample> {
+pub async fn run(server: &Server, wires: &[Wire], workers: usize, pace: Pace) -> Result<Sample> {
     let watching = server
         .connect(server.urls.len().next_multiple_of(2))
         .await?;
@@ -69,7 +65,7 @@ pub async fn run(
     }
     let before = cpu::cpu_time(&server.pids)?;
     let start = Instant::now();
-    let puts = self::puts(server, clients, workers, pace).await?;
+    let puts = self::puts(server, wires, workers, pace).await?;
     let expected = puts.count * WATCHERS as u64;
     let all = async {
         while seen.events.get() < expected {
@@ -87,16 +83,16 @@ pub async fn run(
     })
 }
 
-async fn puts(server: &Server, clients: &[Client], workers: usize, pace: Pace) -> Result<Sample> {
-    let put = |client: Client, number: u64| async move {
+async fn puts(server: &Server, wires: &[Wire], workers: usize, pace: Pace) -> Result<Sample> {
+    let put = |wire: Wire, number: u64| async move {
         let request = pb::PutRequest {
             key: format!("/watched/{:04}", number % 1000).into(),
             value: value(number),
             ..Default::default()
         };
-        client.put(&request).await.map(drop)
+        wire.call("KV/Put", &request).await.map(drop)
     };
-    super::load::run(server, clients, workers, pace, put).await
+    super::load::run(server, wires, workers, pace, put).await
 }
 
 async fn count(mut stream: Stream, seen: Rc<Seen>) {
