@@ -1,5 +1,6 @@
 //! Hands what waits to whoever leads: to this member's own Raft, or to the leader over the network.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::gather::Gathering;
 use super::proposals::Proposals;
@@ -58,6 +59,9 @@ impl Driver {
         // Who refused lately, and until when it is left alone.
         let mut refused: Option<(Target, Instant)> = None;
         let mut gathering = gathering();
+        // For the callers' timeouts. Who comes later has a later one, so it stays when those for whom it was set are answered:
+        // to set the clock anew for each costs a system call.
+        let mut alarm = None;
         loop {
             let target = self.target();
             let pause = match refused {
@@ -81,7 +85,10 @@ impl Driver {
                     }));
                 }
             }
-            let timeout = self.proposals.next_timeout();
+            if alarm.is_none() {
+                let first = self.proposals.next_timeout();
+                alarm = first.map(|at| Box::pin(sleep_until(at)));
+            }
             tokio::select! {
                 biased;
                 Some((submission, verdict)) = submitted.next() => match verdict {
@@ -113,7 +120,10 @@ impl Driver {
                 () = self.proposals.arrived.notified(), if submitted.len() < limits::MAX_ENTRIES_IN_FLIGHT => {}
                 changed = self.leadership.changed() => if changed.is_err() { return },
                 () = until(pause), if pause.is_some() => {}
-                () = until(timeout), if timeout.is_some() => self.proposals.expire(Instant::now()),
+                () = rings(&mut alarm), if alarm.is_some() => {
+                    alarm = None;
+                    self.proposals.expire(Instant::now());
+                }
             }
         }
     }
@@ -164,6 +174,12 @@ async fn gathered(gathering: &Option<Gathering>) {
     match gathering {
         Some(gathering) => gathering.time().await,
         None => std::future::pending().await,
+    }
+}
+
+async fn rings(alarm: &mut Option<Pin<Box<Sleep>>>) {
+    if let Some(alarm) = alarm {
+        alarm.await;
     }
 }
 
