@@ -2,16 +2,24 @@
 
 pub mod audit;
 pub mod certificate;
+mod etcd_file;
+mod etcd_flags;
+pub mod etcd_line;
+mod feature_gates;
+mod known_flags;
 pub mod node_loss;
+mod parse;
 pub mod peers;
 pub mod secrets_encrypt;
 pub mod snapshot;
 pub mod state;
 
+pub use parse::parse;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Kubernetes in one binary: datastore, API server, scheduler, controllers and node agent.
 #[derive(Parser, Debug)]
@@ -38,7 +46,10 @@ pub enum Command {
     /// `xebec token create` on a master prints the token. It is needed once; the node keeps its certificates under
     /// --data-dir and renews them by itself.
     Agent(Box<AgentArgs>),
-    /// Run the datastore alone, as a drop-in etcd: etcd's v3 API, etcd's flag names.
+    /// Run the datastore alone, as a drop-in etcd: etcd's v3 API, etcd's flags, variables and configuration file.
+    ///
+    /// Every flag may be given as etcd takes it, as a variable such as ETCD_DATA_DIR (flags win), or in etcd's configuration file.
+    /// Flags of etcd that are not listed here are taken and change nothing, or are refused with a reason.
     Store(Box<StoreArgs>),
     /// Make, list and delete the tokens that nodes join with.
     Token(TokenArgs),
@@ -245,9 +256,12 @@ pub struct StoreArgs {
     /// Where the data lives [default: NAME.etcd].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// YAML file with the same names as these flags. Flags on the command line win.
+    /// YAML file with the same names as these flags. Flags on the command line and ETCD_… variables win.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// etcd's configuration file, in its own form. As in etcd, flags and variables count for nothing then.
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
     /// URLs that clients connect to.
     #[arg(
         long,
@@ -274,11 +288,20 @@ pub struct StoreArgs {
     /// Its key.
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
-    /// CA of clients' certificates.
+    /// CA of clients' certificates: clients without one are refused.
     #[arg(long, value_name = "FILE")]
     pub trusted_ca_file: Option<PathBuf>,
-    /// Refuse clients without a certificate of that CA.
-    #[arg(long)]
+    /// Refuse clients without a certificate of that CA, as they are anyway.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        value_parser = boolean,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
     pub client_cert_auth: bool,
     /// Further URLs that serve metrics and health only.
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
@@ -300,8 +323,20 @@ pub struct StoreArgs {
         default_value = "10m"
     )]
     pub watch_progress_notify_interval: String,
+    /// What is to be said about flags that only etcd has a use for.
+    #[arg(skip)]
+    pub heard: etcd_line::Heard,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// A truth value as Go reads it.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
+    }
 }
 
 /// Flags of the node agent.
@@ -340,7 +375,13 @@ pub enum ProxyMode {
 #[derive(Args, Debug, Clone)]
 pub struct LogArgs {
     /// What is logged: error, warn, info, debug, trace, or a filter such as `info,raft_store=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "XEBEC_LOG")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        default_value = "info",
+        env = "XEBEC_LOG",
+        value_parser = log_level
+    )]
     pub log_level: String,
     /// How it is written.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
@@ -349,8 +390,19 @@ pub struct LogArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
+    #[value(alias = "console")]
     Text,
     Json,
+}
+
+/// A level or a filter. What etcd has above errors ends the process here, and is logged as an error.
+fn log_level(text: &str) -> Result<String, String> {
+    match text {
+        "fatal" | "panic" | "dpanic" => Ok("error".to_owned()),
+        "error" | "warn" | "info" | "debug" | "trace" | "off" => Ok(text.to_owned()),
+        filter if filter.contains(['=', ',', '[']) => Ok(filter.to_owned()),
+        _ => Err("neither a level nor a filter such as info,raft_store=debug".to_owned()),
+    }
 }
 
 /// Flags of `xebec status`.

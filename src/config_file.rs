@@ -4,17 +4,15 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Inserts what `--config FILE` holds behind the subcommand. Without that flag the arguments stay as they are.
 pub fn expand(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
     let Some(file) = file_of(&arguments) else {
         return Ok(arguments);
     };
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
-    let flags =
-        flags_of(&text).with_context(|| format!("in the configuration file {}", file.display()))?;
+    let flags = flags_of(read(&file)?)
+        .with_context(|| format!("in the configuration file {}", file.display()))?;
     let after_subcommand = 2.min(arguments.len());
     let mut expanded = arguments;
     expanded.splice(
@@ -22,6 +20,27 @@ pub fn expand(arguments: Vec<OsString>) -> Result<Vec<OsString>> {
         flags.into_iter().map(OsString::from),
     );
     Ok(expanded)
+}
+
+/// The names and values of a file.
+pub fn read(file: &Path) -> Result<Map<String, Value>> {
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
+    parse(&text).with_context(|| format!("in the configuration file {}", file.display()))
+}
+
+/// The names and values of a file's text.
+pub fn parse(text: &str) -> Result<Map<String, Value>> {
+    let document: Value = if text.trim().is_empty() {
+        Value::Null
+    } else {
+        serde_saphyr::from_str(text).context("this is not YAML")?
+    };
+    match document {
+        Value::Null => Ok(Map::new()),
+        Value::Object(entries) => Ok(entries),
+        _ => bail!("expected `flag: value` lines"),
+    }
 }
 
 fn file_of(arguments: &[OsString]) -> Option<PathBuf> {
@@ -38,17 +57,7 @@ fn file_of(arguments: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-fn flags_of(text: &str) -> Result<Vec<String>> {
-    let document: Value = if text.trim().is_empty() {
-        Value::Null
-    } else {
-        serde_saphyr::from_str(text).context("this is not YAML")?
-    };
-    let entries = match document {
-        Value::Null => return Ok(Vec::new()),
-        Value::Object(entries) => entries,
-        _ => bail!("expected `flag: value` lines"),
-    };
+fn flags_of(entries: Map<String, Value>) -> Result<Vec<String>> {
     let mut flags = Vec::new();
     for (name, value) in entries {
         match value {
@@ -75,12 +84,14 @@ fn flag(name: &str, value: &Value) -> Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::flags_of;
+    use super::{flags_of, parse};
 
     #[test]
     fn entries_become_flags() {
-        let check =
-            |text: &str, expect: &[&str]| assert_eq!(flags_of(text).unwrap(), expect, "{text}");
+        let check = |text: &str, expect: &[&str]| {
+            let flags = parse(text).and_then(flags_of);
+            assert_eq!(flags.unwrap(), expect, "{text}");
+        };
         check("", &[]);
         check("# nothing\n", &[]);
         check(
@@ -96,11 +107,12 @@ mod tests {
 
     #[test]
     fn what_is_no_flag_is_named() {
-        let error = flags_of("node: {name: a}").unwrap_err();
+        let flags = |text| parse(text).and_then(flags_of);
+        let error = flags("node: {name: a}").unwrap_err();
         assert_eq!(
             error.to_string(),
             "node: expected a value or a list of values"
         );
-        assert!(flags_of("- a").is_err());
+        assert!(flags("- a").is_err());
     }
 }

@@ -12,8 +12,6 @@ mod process;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 // Gives memory back after a load, and costs less than the C library's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,11 +19,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Pages of 2 MB would be resident as a whole for the few kilobytes that are used of many. Not vital.
     let _ = nix::sys::prctl::set_thp_disable(true);
-    let arguments = match config_file::expand(std::env::args_os().collect()) {
-        Ok(arguments) => arguments,
+    let cli = match cli::parse(std::env::args_os().collect(), std::env::vars_os()) {
+        Ok(cli) => cli,
         Err(error) => return fail(&error),
     };
-    let cli = cli::Cli::parse_from(arguments);
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

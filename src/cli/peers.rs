@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 
 #[derive(Args, Debug, Clone)]
 pub struct PeerArgs {
@@ -32,11 +32,20 @@ pub struct PeerArgs {
     /// Its key.
     #[arg(long, value_name = "FILE")]
     pub peer_key_file: Option<PathBuf>,
-    /// CA of the members' certificates.
+    /// CA of the members' certificates: who comes without one is refused.
     #[arg(long, value_name = "FILE")]
     pub peer_trusted_ca_file: Option<PathBuf>,
-    /// Refuse members without a certificate of that CA.
-    #[arg(long)]
+    /// Refuse members without a certificate of that CA, as they are anyway.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        value_parser = super::boolean,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
     pub peer_client_cert_auth: bool,
     /// Time between a leader's heartbeats, milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 100)]

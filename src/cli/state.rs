@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use raft_store::AutoCompaction;
+
+use super::feature_gates::{self, FeatureGate};
 
 #[derive(Args, Debug, Clone)]
 pub struct StateArgs {
@@ -32,10 +34,32 @@ pub struct StateArgs {
     )]
     pub corrupt_check_time: String,
     /// Compare this member's hash with the others' before it serves.
-    #[arg(long, visible_alias = "experimental-initial-corrupt-check")]
+    #[arg(
+        long,
+        visible_alias = "experimental-initial-corrupt-check",
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        value_parser = super::boolean,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
     pub initial_corrupt_check: bool,
+    /// etcd's feature gates, as NAME=BOOL: InitialCorruptCheck is --initial-corrupt-check, the others change nothing.
+    #[arg(long, value_name = "GATES", value_delimiter = ',')]
+    pub feature_gates: Vec<FeatureGate>,
     /// Make this member's data a new cluster of one, after a majority was lost for good. Data is kept, ids are new.
-    #[arg(long)]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        action = ArgAction::Set,
+        value_parser = super::boolean,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true"
+    )]
     pub force_new_cluster: bool,
 }
 
@@ -58,6 +82,11 @@ impl StateArgs {
     pub fn corrupt_check(&self) -> anyhow::Result<Option<Duration>> {
         let interval = duration("corrupt-check-time", &self.corrupt_check_time)?;
         Ok((!interval.is_zero()).then_some(interval))
+    }
+
+    /// Whether this member's hash is compared with the others' before it serves.
+    pub fn checks_at_start(&self) -> bool {
+        self.initial_corrupt_check || feature_gates::initial_corrupt_check(&self.feature_gates)
     }
 
     /// What is compacted by itself, if anything.
@@ -130,6 +159,7 @@ mod tests {
                 auto_compaction_retention: retention.to_owned(),
                 corrupt_check_time: "0s".to_owned(),
                 initial_corrupt_check: false,
+                feature_gates: Vec::new(),
                 force_new_cluster: false,
             };
             assert_eq!(args.auto_compaction().map_err(drop), expect, "{retention}");

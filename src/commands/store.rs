@@ -1,34 +1,39 @@
-//! `xebec store`: the datastore alone, behind etcd's v3 gRPC API and under etcd's own flag names.
+//! `xebec store`: the datastore alone, behind etcd's v3 gRPC API and under etcd's own flags.
 
 mod cluster;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use etcd_api::{Front, Options, ServeError, TlsFiles};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StoreArgs;
+use crate::cli::etcd_line::Heard;
 use crate::cli::state::duration;
 use crate::logging;
 use crate::process::{StopSignals, notify_ready, notify_stopping};
 
+/// Above it, a write would not fit into one message between members: a leader could log what no follower takes.
+const LARGEST_MAX_REQUEST_BYTES: usize = raft_store::limits::PEER_FRAME_BYTES / 2;
+
 pub async fn run(args: StoreArgs) -> Result<()> {
     logging::init(&args.log)?;
+    tell(&args.heard);
     let listeners = listeners(&args)?;
     let tls = tls(&args)?;
     let mut signals = StopSignals::install()?;
     let auto_compaction = args.state.auto_compaction()?;
+    let corrupt_check = args.state.corrupt_check()?;
     let (config, options) = configure(&args)?;
     if args.state.force_new_cluster {
         let path = config.data_dir.clone();
         tokio::task::spawn_blocking(move || raft_store::force_new_cluster(&path)).await??;
     }
-    let corrupt_check = args.state.corrupt_check()?;
     let store = raft_store::Store::open(config).await?;
-    if args.state.initial_corrupt_check
+    if args.state.checks_at_start()
         && let Err(error) = store.check_against_others().await
     {
         store.shutdown().await;
@@ -81,8 +86,36 @@ pub async fn run(args: StoreArgs) -> Result<()> {
     }
 }
 
+/// What became of flags that only etcd has a use for.
+fn tell(heard: &Heard) {
+    for warning in &heard.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !heard.ignored.is_empty() {
+        let flags = heard.ignored.join(", ");
+        tracing::info!(flags, "these flags of etcd's change nothing here");
+    }
+}
+
+/// Numbers with which the store would not work.
+fn check_numbers(args: &StoreArgs) -> Result<()> {
+    ensure!(args.max_txn_ops > 0, "--max-txn-ops must be above 0");
+    ensure!(
+        args.max_concurrent_streams > 0,
+        "--max-concurrent-streams must be above 0"
+    );
+    ensure!(
+        (1..=LARGEST_MAX_REQUEST_BYTES).contains(&args.max_request_bytes),
+        "--max-request-bytes[{}] must be above 0 and at most {LARGEST_MAX_REQUEST_BYTES}: \
+         larger writes would not fit into a message between members",
+        args.max_request_bytes
+    );
+    Ok(())
+}
+
 /// What the flags say of the member and of its API.
 fn configure(args: &StoreArgs) -> Result<(raft_store::Config, Options)> {
+    check_numbers(args)?;
     let data_dir = args
         .data_dir
         .clone()
@@ -110,12 +143,16 @@ fn configure(args: &StoreArgs) -> Result<(raft_store::Config, Options)> {
 
 /// Where clients are served, then where only metrics and health are.
 fn listeners(args: &StoreArgs) -> Result<Vec<(Listener, bool)>> {
-    let clients = args.listen_client_urls.iter().map(|url| (url, false));
-    let metrics = args.listen_metrics_urls.iter().map(|url| (url, true));
-    clients
-        .chain(metrics)
-        .map(|(url, metrics_only)| Ok((Listener::parse(url)?, metrics_only)))
-        .collect()
+    let of = |flag: &'static str, urls: &[String], metrics_only| {
+        let parse = |url: &String| {
+            let listener = Listener::parse(url).with_context(|| format!("--{flag}"))?;
+            Ok((listener, metrics_only))
+        };
+        urls.iter().map(parse).collect::<Result<Vec<_>>>()
+    };
+    let mut all = of("listen-client-urls", &args.listen_client_urls, false)?;
+    all.extend(of("listen-metrics-urls", &args.listen_metrics_urls, true)?);
+    Ok(all)
 }
 
 async fn serve(
@@ -183,7 +220,8 @@ fn tls(args: &StoreArgs) -> Result<Option<Arc<rustls::ServerConfig>>> {
         cert_file,
         key_file,
         trusted_ca_file: args.trusted_ca_file.clone(),
-        client_cert_auth: args.client_cert_auth,
+        // As in etcd: who names a CA wants certificates by it.
+        client_cert_auth: args.client_cert_auth || args.trusted_ca_file.is_some(),
     };
     Ok(Some(files.server_config()?))
 }

@@ -7,6 +7,8 @@ use raft_store::{Bootstrap, Config, PeerTls};
 
 use crate::cli::peers::{ClusterState, PeerArgs};
 
+/// Milliseconds, as in etcd.
+const LONGEST_ELECTION_TIMEOUT: u64 = 50_000;
 const DEFAULT_PEER_ADDRESS: &str = "localhost:2380";
 
 /// Takes the flags over into `config`, whose name is set.
@@ -18,19 +20,31 @@ pub fn configure(args: &PeerArgs, config: &mut Config) -> Result<()> {
         cert_file: args.peer_cert_file.clone(),
         key_file: args.peer_key_file.clone(),
         trusted_ca_file: args.peer_trusted_ca_file.clone(),
-        client_cert_auth: args.peer_client_cert_auth,
+        // As in etcd: who names a CA wants certificates by it.
+        client_cert_auth: args.peer_client_cert_auth || args.peer_trusted_ca_file.is_some(),
     };
     config.heartbeat = Duration::from_millis(args.heartbeat_interval);
     config.election_timeout = Duration::from_millis(args.election_timeout);
+    check_times(args.heartbeat_interval, args.election_timeout)
+}
+
+/// Both in milliseconds; words and limits are etcd's.
+fn check_times(heartbeat: u64, election: u64) -> Result<()> {
     ensure!(
-        args.heartbeat_interval > 0,
-        "--heartbeat-interval must be above 0"
+        heartbeat > 0,
+        "--heartbeat-interval must be >0 (set to {heartbeat}ms)"
     );
     ensure!(
-        args.election_timeout >= 5 * args.heartbeat_interval,
-        "--election-timeout[{}ms] should be at least as 5 times as --heartbeat-interval[{}ms]",
-        args.election_timeout,
-        args.heartbeat_interval
+        election > 0,
+        "--election-timeout must be >0 (set to {election}ms)"
+    );
+    ensure!(
+        election / 5 >= heartbeat,
+        "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+    );
+    ensure!(
+        election <= LONGEST_ELECTION_TIMEOUT,
+        "--election-timeout[{election}ms] is too long, and should be set less than {LONGEST_ELECTION_TIMEOUT}ms"
     );
     Ok(())
 }
@@ -90,6 +104,34 @@ mod tests {
     struct Flags {
         #[command(flatten)]
         peers: PeerArgs,
+    }
+
+    #[test]
+    fn times_are_those_of_etcd() {
+        let check = |heartbeat, election, expect: &str| {
+            let found = check_times(heartbeat, election).map_err(|error| error.to_string());
+            assert_eq!(found.err().unwrap_or_default(), expect);
+        };
+        check(100, 1000, "");
+        check(100, 500, "");
+        check(10_000, 50_000, "");
+        check(0, 1000, "--heartbeat-interval must be >0 (set to 0ms)");
+        check(100, 0, "--election-timeout must be >0 (set to 0ms)");
+        check(
+            100,
+            499,
+            "--election-timeout[499ms] should be at least as 5 times as --heartbeat-interval[100ms]",
+        );
+        check(
+            u64::MAX,
+            1000,
+            "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[18446744073709551615ms]",
+        );
+        check(
+            100,
+            50_001,
+            "--election-timeout[50001ms] is too long, and should be set less than 50000ms",
+        );
     }
 
     #[test]
