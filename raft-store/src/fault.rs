@@ -2,13 +2,28 @@
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 static LOG_SYNCS_LEFT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Lets every sync of a log fail once `count` more have succeeded.
 pub fn fail_log_sync_after(count: u64) {
     LOG_SYNCS_LEFT.store(count, Ordering::SeqCst);
+}
+
+static CLEANING_FAILS: AtomicBool = AtomicBool::new(false);
+
+/// Lets whatever cleans up after a compaction fail from now on.
+pub fn fail_cleaning() {
+    CLEANING_FAILS.store(true, Ordering::SeqCst);
+}
+
+/// Called before what cleaning removes is written.
+pub(crate) fn before_cleaning() -> io::Result<()> {
+    match CLEANING_FAILS.load(Ordering::Relaxed) {
+        true => Err(io::Error::from_raw_os_error(libc::EIO)),
+        false => Ok(()),
+    }
 }
 
 /// Called before a sync of the log.

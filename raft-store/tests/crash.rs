@@ -240,8 +240,10 @@ async fn child(spec: &str) {
     let mut config = Config::new(dir);
     config.disk_reserve_bytes = 0;
     let store = Store::open(config).await.expect("the store opens");
-    if kind == "sync" {
-        fault::fail_log_sync_after(30);
+    match kind {
+        "sync" => fault::fail_log_sync_after(30),
+        "clean" => fault::fail_cleaning(),
+        _ => {}
     }
     for n in 0..100_000 {
         let key = format!("k{}", n % 50);
@@ -259,6 +261,12 @@ async fn child(spec: &str) {
         let line = format!("acked {} {key}\n", answer.revision);
         let mut out = std::io::stdout().lock();
         out.write_all(line.as_bytes()).expect("the parent listens");
+        drop(out);
+        if kind == "clean" && n == 30 {
+            // Would wait for ever if the process went on.
+            let compacted = store.compact(answer.revision, true).await;
+            unreachable!("nothing was cleaned: {compacted:?}");
+        }
     }
 }
 
@@ -306,6 +314,23 @@ fn a_failed_sync_ends_the_process() {
     assert!(said.contains(expect), "{said}");
     assert!(acknowledged.len() > 10);
     runtime.block_on(check(&path, &acknowledged, "after a failed sync"));
+}
+
+#[test]
+fn a_failed_cleaning_ends_the_process() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if let Ok(spec) = std::env::var(CHILD) {
+        return runtime.block_on(child(&spec));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("data");
+    let spec = format!("clean:{}", path.display());
+    let (acknowledged, said) = run_child("a_failed_cleaning_ends_the_process", &spec);
+    let expect = "cleaning up after a compaction failed: Input/output error (os error 5); ending";
+    assert!(said.contains(expect), "{said}");
+    assert_eq!(acknowledged.len(), 31);
+    // The next run cleans up.
+    runtime.block_on(check(&path, &acknowledged, "after a failed cleaning"));
 }
 
 #[test]

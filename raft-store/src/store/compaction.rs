@@ -7,6 +7,8 @@ use tokio::sync::watch;
 
 use super::space::Space;
 use crate::engine::Snapshot;
+use crate::fatal::end_process;
+use crate::fault;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::mvcc::compact::{self, Cleaned};
@@ -44,7 +46,8 @@ pub async fn clean(
         };
         match crate::threads::spawn_blocking(step).await {
             Ok(Ok(())) => drop(cleaned.send_replace(target)),
-            Ok(Err(error)) => tracing::error!(%error, "cleaning up after a compaction failed"),
+            // As for every other write of the state. To go on would leave those waiting who asked for it.
+            Ok(Err(error)) => end_process("cleaning up after a compaction", &error),
             Err(_) => return,
         }
         if floor.changed().await.is_err() {
@@ -91,6 +94,7 @@ fn clean_to(view: &ArcSwap<Applied>, floor: i64) -> Result<bool, EngineError> {
             limits::COMPACTION_STEP_REVISIONS,
             &mut writes,
         )?;
+        fault::before_cleaning().map_err(|error| EngineError::Io(error.to_string()))?;
         engine.commit(&writes)?;
         writes.clear();
     }
