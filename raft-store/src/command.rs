@@ -106,6 +106,13 @@ fn fixed_u64(reader: &mut Reader) -> Result<u64, DecodeError> {
 /// A rough size of a command in the log, bytes.
 pub fn size_hint(command: &Command) -> usize {
     const OVERHEAD: usize = 16;
+    fn range(range: &KeyRange) -> usize {
+        let end = match &range.end {
+            RangeEnd::Before(end) => end.len(),
+            RangeEnd::Single | RangeEnd::Unbounded => 0,
+        };
+        range.key.len() + end
+    }
     fn txn(request: &TxnRequest) -> usize {
         let compares = request.compare.iter().map(|compare| {
             let value = if let CompareTarget::Value(value) = &compare.target {
@@ -113,23 +120,23 @@ pub fn size_hint(command: &Command) -> usize {
             } else {
                 0
             };
-            OVERHEAD + compare.range.key.len() + value
+            OVERHEAD + range(&compare.range) + value
         });
         let ops = request
             .success
             .iter()
             .chain(&request.failure)
             .map(|op| match op {
-                RequestOp::Range(request) => OVERHEAD + request.range.key.len(),
+                RequestOp::Range(request) => OVERHEAD + range(&request.range),
                 RequestOp::Put(request) => OVERHEAD + request.key.len() + request.value.len(),
-                RequestOp::DeleteRange(request) => OVERHEAD + request.range.key.len(),
+                RequestOp::DeleteRange(request) => OVERHEAD + range(&request.range),
                 RequestOp::Txn(request) => OVERHEAD + txn(request),
             });
         compares.sum::<usize>() + ops.sum::<usize>()
     }
     match command {
         Command::Put(request) => OVERHEAD + request.key.len() + request.value.len(),
-        Command::DeleteRange(request) => OVERHEAD + request.range.key.len(),
+        Command::DeleteRange(request) => OVERHEAD + range(&request.range),
         Command::Txn(request) => OVERHEAD + txn(request),
         Command::Compact { .. }
         | Command::LeaseGrant { .. }

@@ -22,6 +22,7 @@ mod peer;
 mod planted;
 mod raft;
 mod refound;
+mod request_size;
 mod snapshot;
 mod store;
 mod threads;

@@ -28,6 +28,8 @@ pub const MAX_BYTES_PER_ENTRY: usize = 1024 * 1024;
 pub const MAX_ENTRIES_IN_FLIGHT: usize = 2;
 /// Commands that may wait for a place in an entry; beyond it callers get `TooManyRequests`.
 pub const MAX_QUEUED_COMMANDS: usize = 20_000;
+/// Bytes of those commands (a single one may be larger).
+pub const MAX_QUEUED_BYTES: usize = 128 * 1024 * 1024;
 
 /// Commands up to which the only voter waits for the rest of those that were answered together.
 pub const GATHERED_COMMANDS: usize = 32;
@@ -92,6 +94,8 @@ pub const WATCH_RING_BYTES: usize = 4 * 1024 * 1024;
 pub const WATCH_RING_REVISIONS: usize = 16_384;
 /// Revisions that may wait in one watcher's queue before it falls back to reading history.
 pub const WATCH_QUEUE_REVISIONS: usize = 1_024;
+/// Bytes of the events in it, previous states included, before it does (a single revision may be larger).
+pub const WATCH_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Most revisions in one batch handed to a watcher.
 pub const WATCH_BATCH_REVISIONS: usize = 1_000;
 /// A batch ends after the revision with which it passes this size, bytes.

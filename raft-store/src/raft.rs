@@ -19,9 +19,9 @@ mod types;
 mod upkeep;
 
 pub use follow::Followed;
-pub use membership::{Change, check_urls, list as list_members};
+pub use membership::{Change, Facts, check_urls, list as list_members};
 pub use node::{Node, Parts};
-pub use reconfigure::best_successor;
+pub use reconfigure::{Reconfigure, best_successor};
 pub use service::{AboutLease, Introduction, hash_kv};
 pub use state_machine::{Applied, Outputs, StateMachine, load_applied, load_removed, save_applied};
 pub use submit::{Verdict, submit_here, submit_there};

@@ -27,13 +27,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 
-use crate::command::{Command, Outcome, size_hint};
+use crate::command::{Command, Outcome};
 use crate::data_dir::DataDir;
 use crate::mvcc::engine::EngineError;
 use crate::mvcc::rows::Rows;
 use crate::mvcc::{Failure, range, txn, validate};
 use crate::planted::{Bug, planted};
 use crate::raft::{Applied, Node};
+use crate::request_size::request_size;
 use crate::snapshot::Source;
 use crate::watch::Hub;
 use crate::*;
@@ -107,6 +108,7 @@ impl Store {
     pub fn range_serializable(&self, request: &RangeRequest) -> Result<RangeResponse, Error> {
         validate::range(request)?;
         self.check_whole()?;
+        self.inner.metrics.ranges.inc();
         let (view, known) = self.known_range(request)?;
         match known {
             Some(answer) => Ok(answer),
@@ -126,11 +128,13 @@ impl Store {
         self.check_whole()?;
         let (view, known) = self.known_range(request)?;
         if known.is_some() {
+            self.inner.metrics.ranges.inc();
             return Ok(known);
         }
         let Some(few) = range::read_few(&view.snapshot, view.horizon, request)? else {
             return Ok(None);
         };
+        self.inner.metrics.ranges.inc();
         let mut rows = self.inner.rows.lock();
         if Arc::ptr_eq(&view, &self.inner.view.load()) {
             few.keep(&mut rows, request);
@@ -162,7 +166,9 @@ impl Store {
             }
             self.check_whole()?;
             let view = self.inner.view.load();
-            return Ok(txn::read_only(&view.snapshot, view.horizon, &request)?);
+            let answer = txn::read_only(&view.snapshot, view.horizon, &request)?;
+            self.inner.metrics.note_read_only(&answer.responses);
+            return Ok(answer);
         }
         match self.propose(Command::Txn(request)).await? {
             Outcome::Txn(response) => Ok(response),
@@ -219,7 +225,7 @@ impl Store {
     }
 
     async fn propose(&self, command: Command) -> Result<Outcome, Error> {
-        if size_hint(&command) > self.inner.config.max_request_bytes {
+        if request_size(&command) > self.inner.config.max_request_bytes {
             return Err(Error::RequestTooLarge);
         }
         self.check_room(&command).await?;
@@ -335,9 +341,17 @@ impl Store {
         }
     }
 
-    /// The store's metrics, to be registered with whoever serves them.
+    /// The store's metrics as of now, to be registered with whoever serves them.
     pub fn metrics(&self) -> &Metrics {
-        &self.inner.metrics
+        let (metrics, gauge) = (&self.inner.metrics, |count: usize| count as i64);
+        self.inner.hub.measure();
+        let (commands, bytes) = self.inner.proposals.queued();
+        metrics.queued_commands.set(gauge(commands));
+        metrics.queued_command_bytes.set(gauge(bytes));
+        metrics
+            .queued_reads
+            .set(gauge(self.inner.read_index.queued()));
+        metrics
     }
 
     /// Returns once others know this member: it has found its cluster, and the cluster a leader.

@@ -6,6 +6,8 @@
 mod harness;
 #[path = "cluster/losses.rs"]
 mod losses;
+#[path = "cluster/room.rs"]
+mod room;
 
 use std::time::Duration;
 

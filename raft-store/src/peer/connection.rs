@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader, ReadHalf};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +20,7 @@ use super::greeting::{Hello, Refusal};
 use super::link::PeerError;
 use super::net::PeerStream;
 use crate::limits;
+use crate::metrics::PeerMetrics;
 
 type Outcome = Result<Bytes, PeerError>;
 
@@ -57,6 +59,7 @@ impl Connection {
         hello: &Hello,
         runtime: &tokio::runtime::Handle,
         silence: Duration,
+        metrics: PeerMetrics,
     ) -> Result<Self, PeerError> {
         let body = serde_json::to_vec(hello)
             .expect("a greeting is JSON")
@@ -81,15 +84,16 @@ impl Connection {
         });
         let (read, write) = tokio::io::split(stream);
         let (reading, ping) = (calls.clone(), out.downgrade());
+        let (sent, received) = (metrics.sent, metrics.received);
         let reader = runtime.spawn(async move {
-            if let Err(error) = read_answers(read, &reading, ping, silence).await {
+            if let Err(error) = read_answers(read, &reading, ping, silence, &received).await {
                 tracing::debug!(%error, "a connection to a member broke");
             }
             reading.close();
         });
         let writing = calls.clone();
         runtime.spawn(async move {
-            if let Err(error) = write_frames(write, frames).await {
+            if let Err(error) = write_frames(write, frames, &sent).await {
                 tracing::debug!(%error, "a connection to a member broke");
             }
             writing.close();
@@ -155,6 +159,7 @@ async fn read_answers(
     calls: &Calls,
     out: mpsc::WeakSender<Frame>,
     silence: Duration,
+    received: &Counter,
 ) -> io::Result<()> {
     let mut read = BufReader::with_capacity(limits::PEER_BUFFER_BYTES, read);
     let mut asked = false;
@@ -186,6 +191,7 @@ async fn read_answers(
         let Some(frame) = Frame::read(&mut read, limits::PEER_FRAME_BYTES).await? else {
             return Ok(());
         };
+        received.inc_by(frame.wire_bytes());
         let Some(caller) = calls.take(frame.number) else {
             continue;
         };
@@ -202,6 +208,7 @@ async fn read_answers(
 pub async fn write_frames(
     mut write: impl AsyncWrite + Unpin,
     mut frames: mpsc::Receiver<Frame>,
+    sent: &Counter,
 ) -> io::Result<()> {
     let mut batch = Vec::new();
     let mut bytes = Vec::new();
@@ -215,6 +222,7 @@ pub async fn write_frames(
         }
         write.write_all(&bytes).await?;
         write.flush().await?;
+        sent.inc_by(bytes.len() as u64);
         bytes.clear();
         bytes.shrink_to(limits::PEER_BUFFER_BYTES);
     }

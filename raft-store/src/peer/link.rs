@@ -17,6 +17,7 @@ use super::frame::Kind;
 use super::greeting::{Hello, Me, Refusal, Roster};
 use super::net::PeerNetwork;
 use crate::Error;
+use crate::metrics::{Metrics, PeerMetrics};
 use crate::raft::Membership;
 
 /// Why a call was not answered.
@@ -63,6 +64,7 @@ pub struct Peers {
     /// Where the connections' tasks run.
     runtime: tokio::runtime::Handle,
     silence: Duration,
+    metrics: Metrics,
     links: Mutex<BTreeMap<u64, Arc<Link>>>,
     roster: Mutex<Roster>,
     /// This member is one and has no vote.
@@ -78,12 +80,14 @@ impl Peers {
         network: Arc<dyn PeerNetwork>,
         runtime: tokio::runtime::Handle,
         silence: Duration,
+        metrics: Metrics,
     ) -> Self {
         Self {
             me,
             network,
             runtime,
             silence,
+            metrics,
             links: Mutex::default(),
             roster: Mutex::default(),
             learns: AtomicBool::new(false),
@@ -134,11 +138,20 @@ impl Peers {
                 network: self.network.clone(),
                 runtime: self.runtime.clone(),
                 silence: self.silence,
+                metrics: self.metrics.clone(),
                 state: Mutex::default(),
                 excluded: self.excluded.clone(),
             })
         });
         link.clone()
+    }
+
+    /// What is counted of a caller.
+    pub fn metrics_of(&self, hello: &Hello) -> PeerMetrics {
+        match hello.is_stranger() {
+            true => PeerMetrics::default(),
+            false => self.metrics.of_peer(hello.from),
+        }
     }
 
     /// Told why, once this member is known to be one no longer.
@@ -161,7 +174,8 @@ pub async fn introduce(
     let call = async {
         let stream = network.dial(url).await?;
         let runtime = tokio::runtime::Handle::current();
-        let connection = Connection::open(stream, &Hello::stranger(), &runtime, timeout).await?;
+        let (hello, metrics) = (Hello::stranger(), PeerMetrics::default());
+        let connection = Connection::open(stream, &hello, &runtime, timeout, metrics).await?;
         connection.start(kind, Bytes::new())?.await
     };
     match tokio::time::timeout(timeout, call).await {
@@ -177,6 +191,7 @@ pub struct Link {
     network: Arc<dyn PeerNetwork>,
     runtime: tokio::runtime::Handle,
     silence: Duration,
+    metrics: Metrics,
     state: Mutex<State>,
     excluded: watch::Sender<Option<Refusal>>,
 }
@@ -251,7 +266,8 @@ impl Link {
         for url in urls {
             let connect = async {
                 let stream = self.network.dial(url).await?;
-                Connection::open(stream, &hello, &self.runtime, self.silence).await
+                let metrics = self.metrics.of_peer(self.id);
+                Connection::open(stream, &hello, &self.runtime, self.silence, metrics).await
             };
             result = match tokio::time::timeout(self.silence, connect).await {
                 Ok(Ok(connection)) => Ok(Arc::new(connection)),
@@ -291,6 +307,12 @@ impl Link {
         {
             self.excluded.send_replace(Some(refusal.clone()));
         }
+    }
+
+    /// The member took so long to answer a call that gives it next to nothing to do.
+    pub fn note_round_trip(&self, took: Duration) {
+        let metrics = self.metrics.of_peer(self.id);
+        metrics.round_trips.observe(took.as_secs_f64());
     }
 
     /// Calls and waits for the answer.

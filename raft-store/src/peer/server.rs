@@ -16,6 +16,7 @@ use super::frame::{Frame, Kind};
 use super::greeting::{Hello, check};
 use super::link::Peers;
 use super::net::{PeerListener, PeerStream};
+use crate::metrics::PeerMetrics;
 use crate::{Error, limits};
 
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,18 +85,19 @@ async fn converse(
         tracing::warn!(from = format_args!("{:x}", hello.from), %refusal, "refused a member's connection");
         return stream.shutdown().await;
     }
-    answer_calls(stream, &hello, service).await
+    answer_calls(stream, &hello, service, peers.metrics_of(&hello)).await
 }
 
 async fn answer_calls(
     stream: Box<dyn PeerStream>,
     hello: &Hello,
     service: &dyn Service,
+    metrics: PeerMetrics,
 ) -> io::Result<()> {
     let (read, write) = tokio::io::split(stream);
     let (out, frames) = mpsc::channel(limits::PEER_CALLS);
     let mut read = BufReader::with_capacity(limits::PEER_BUFFER_BYTES, read);
-    let mut writing = std::pin::pin!(write_frames(write, frames));
+    let mut writing = std::pin::pin!(write_frames(write, frames, &metrics.sent));
     let mut calls = FuturesUnordered::new();
     let limit = match hello.is_stranger() {
         true => limits::PEER_GREETING_BYTES,
@@ -114,7 +116,10 @@ async fn answer_calls(
                 next.set(read_one(reader, limit));
                 match frame? {
                     None => return Ok(()),
-                    Some(frame) => calls.push(answer(hello, frame, service)),
+                    Some(frame) => {
+                        metrics.received.inc_by(frame.wire_bytes());
+                        calls.push(answer(hello, frame, service));
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -233,7 +233,16 @@ impl<S: Stream<Item = AppendEntriesRequest<C>> + Unpin> Appends<S> {
             .map(|entry| entry.log_id)
             .or(previous);
         let call = connection.start(Kind::Append, encode_append(request));
-        let answer = async move { appended(call?.await?, previous, last) };
+        // A heartbeat: nothing is written for it.
+        let heartbeat = request.entries.is_empty();
+        let heartbeat = heartbeat.then(|| (self.link.clone(), Instant::now()));
+        let answer = async move {
+            let answer = call?.await?;
+            if let Some((link, begun)) = heartbeat {
+                link.note_round_trip(begun.elapsed());
+            }
+            appended(answer, previous, last)
+        };
         self.under_way.push_back(answer.boxed());
         Ok(())
     }

@@ -26,6 +26,7 @@ use super::types::{MemberInfo, TypeConfig};
 use super::upkeep::{checkpoint, publish, take_care};
 use crate::config::{Config, OpenError};
 use crate::log::LogStorage;
+use crate::metrics::Metrics;
 use crate::peer::{Me, PeerListener, PeerNetwork, Peers, Service, serve};
 use crate::store::driver::Driver;
 use crate::store::leader_leases::LeaderLeases;
@@ -59,6 +60,7 @@ pub struct Parts {
     pub leads: Arc<AtomicBool>,
     pub sole_voter: Arc<AtomicBool>,
     pub checkpoint_due: Arc<Notify>,
+    pub metrics: Metrics,
 }
 
 /// A running member.
@@ -199,6 +201,7 @@ async fn start(
         network,
         Handle::current(),
         config.election_timeout,
+        parts.metrics.clone(),
     ));
     let listeners = listen(config, &*parts.network).await?;
     let raft = start_raft(config, &peers, parts.log, parts.state_machine).await?;

@@ -173,7 +173,12 @@ impl StateMachine {
         };
         self.mvcc.save(&mut self.writes);
         save_log_id(&mut self.writes, applied);
+        let started = std::time::Instant::now();
         self.engine.commit(&self.writes)?;
+        let took = started.elapsed().as_secs_f64();
+        self.metrics.commit_seconds.observe(took);
+        let outcomes = answers.iter().flat_map(|(_, results)| results);
+        self.metrics.note_outcomes(outcomes);
         self.show(|rows, writes| rows.note(writes));
         self.writes.clear();
         let horizon = self.mvcc.horizon;

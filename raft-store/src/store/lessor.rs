@@ -141,10 +141,9 @@ impl Lessor {
 
     /// Renews a lease; its time to live in seconds, or `None` if there is none that can be.
     pub fn renew(&self, id: i64) -> Option<i64> {
-        self.deadlines
-            .lock()
-            .renew(id, Instant::now())
-            .map(|ttl| ttl.as_secs() as i64)
+        let renewed = self.deadlines.lock().renew(id, Instant::now())?;
+        self.metrics.leases_renewed.inc();
+        Some(renewed.as_secs() as i64)
     }
 
     pub fn remaining(&self, id: i64) -> Option<Remaining> {
@@ -183,8 +182,14 @@ impl Lessor {
         let mut deadlines = self.deadlines.lock();
         for effect in effects {
             match effect {
-                LeaseEffect::Granted { id, ttl } => deadlines.grant(id, seconds(ttl), now),
-                LeaseEffect::Revoked { id } => deadlines.revoke(id),
+                LeaseEffect::Granted { id, ttl } => {
+                    self.metrics.leases_granted.inc();
+                    deadlines.grant(id, seconds(ttl), now);
+                }
+                LeaseEffect::Revoked { id } => {
+                    self.metrics.leases_revoked.inc();
+                    deadlines.revoke(id);
+                }
             }
         }
         self.metrics.leases.set(deadlines.leases.len() as i64);

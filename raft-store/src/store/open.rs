@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -58,7 +59,8 @@ pub async fn open(config: Config) -> Result<Store, OpenError> {
     let (leadership, sole_voter) = (parts.leadership.subscribe(), parts.sole_voter.clone());
     let node = Node::start(parts).await?;
     let (cleaned, mut background) = shared.start_background(floor, &space, &metrics);
-    background.push(shared.watch_disk(&space, member, &node, leadership.clone()));
+    let patience = 2 * config.election_timeout;
+    background.push(shared.watch_disk(&space, member, &node, leadership.clone(), patience));
     if sole_voter.load(Ordering::SeqCst) {
         await_lead(leadership.clone()).await?;
     }
@@ -113,6 +115,7 @@ async fn parts(
     );
     let checkpoint_due = Arc::new(Notify::new());
     let log = open_log(config, data_dir, metrics, &checkpoint_due, &sole_voter).await?;
+    data_dir.sync().map_err(OpenError::Log)?;
     let (reads, waiters) = ReadIndex::new(sole_voter.clone(), leads.clone());
     Ok(Parts {
         me,
@@ -140,6 +143,7 @@ async fn parts(
         sole_voter,
         checkpoint_due,
         config: config.clone(),
+        metrics: metrics.clone(),
     })
 }
 
@@ -212,6 +216,7 @@ impl Shared {
         member: u64,
         node: &Node,
         leadership: watch::Receiver<Leadership>,
+        patience: Duration,
     ) -> JoinHandle<()> {
         let looks = DiskLooks {
             space: space.clone(),
@@ -219,6 +224,8 @@ impl Shared {
             view: self.view.clone(),
             proposals: self.proposals.clone(),
             raft: node.raft.clone(),
+            reconfigure: node.reconfigure.clone(),
+            patience,
         };
         tokio::spawn(looks.run(leadership))
     }

@@ -37,7 +37,22 @@ pub struct Proposals {
 #[derive(Default)]
 struct Waiting {
     commands: VecDeque<Queued>,
+    /// Their sizes, together.
+    bytes: usize,
     closed: bool,
+}
+
+impl Waiting {
+    fn is_full(&self, bytes: usize) -> bool {
+        self.commands.len() >= limits::MAX_QUEUED_COMMANDS
+            || (self.bytes + bytes > limits::MAX_QUEUED_BYTES && !self.commands.is_empty())
+    }
+
+    fn pop(&mut self) -> Option<Queued> {
+        let first = self.commands.pop_front()?;
+        self.bytes -= size_hint(&first.command);
+        Some(first)
+    }
 }
 
 struct Queued {
@@ -88,12 +103,13 @@ impl Proposals {
     /// Likewise, but the command is void once another term has begun.
     pub async fn propose_in(&self, command: Command, only_term: Option<u64>) -> Answer {
         let (sender, answer) = oneshot::channel();
+        let bytes = size_hint(&command);
         {
             let mut waiting = self.waiting.lock();
             if waiting.closed {
                 return Err(Error::Stopped);
             }
-            if waiting.commands.len() >= limits::MAX_QUEUED_COMMANDS {
+            if waiting.is_full(bytes) {
                 self.metrics.proposals_refused.inc();
                 return Err(Error::TooManyRequests);
             }
@@ -103,6 +119,7 @@ impl Proposals {
                 only_term,
             };
             waiting.commands.push_back(Queued { command, caller });
+            waiting.bytes += bytes;
         }
         self.arrived.notify_one();
         match answer.await {
@@ -117,6 +134,7 @@ impl Proposals {
     pub fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.closed = true;
+        waiting.bytes = 0;
         for queued in waiting.commands.drain(..) {
             let _ = queued.caller.answer.send(Err(Error::Stopped));
         }
@@ -136,7 +154,7 @@ impl Proposals {
             if bytes + size > limits::MAX_BYTES_PER_ENTRY && !commands.is_empty() {
                 break;
             }
-            let Some(Queued { command, caller }) = waiting.commands.pop_front() else {
+            let Some(Queued { command, caller }) = waiting.pop() else {
                 break;
             };
             if caller.only_term.is_some_and(|only| only != term) {
@@ -174,6 +192,12 @@ impl Proposals {
         self.waiting.lock().commands.len()
     }
 
+    /// What no batch has taken yet: commands, and their bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        let waiting = self.waiting.lock();
+        (waiting.commands.len(), waiting.bytes)
+    }
+
     /// Answers the callers of an applied batch, if this run of this member proposed it.
     pub fn complete(&self, origin: Origin, answers: Vec<Answer>) {
         if (origin.member, origin.boot) != (self.member, self.boot) {
@@ -183,6 +207,9 @@ impl Proposals {
             return;
         };
         self.metrics.proposals_applied.inc_by(answers.len() as u64);
+        if let Some(first) = batch.callers.first() {
+            self.metrics.note_command(first.since.elapsed());
+        }
         for (caller, answer) in batch.callers.into_iter().zip(answers) {
             // A caller that gave up does not take its answer.
             let _ = caller.answer.send(answer);
@@ -247,6 +274,7 @@ impl Proposals {
                 if waiting.closed {
                     let _ = caller.answer.send(Err(Error::Stopped));
                 } else if !caller.answer.is_closed() {
+                    waiting.bytes += size_hint(&command);
                     waiting.commands.push_front(Queued { command, caller });
                 }
             }
@@ -291,7 +319,7 @@ impl Proposals {
             .front()
             .is_some_and(|queued| over(&queued.caller))
         {
-            if let Some(queued) = waiting.commands.pop_front() {
+            if let Some(queued) = waiting.pop() {
                 self.metrics.proposals_failed.inc();
                 let _ = queued.caller.answer.send(Err(Error::Timeout));
             }
@@ -366,6 +394,37 @@ mod tests {
         );
         proposals.complete(origin(2), vec![done()]);
         assert_eq!(caller.await.unwrap(), done());
+    }
+
+    #[tokio::test]
+    async fn commands_wait_only_up_to_a_number_of_bytes() {
+        let proposals = proposals();
+        let large = |bytes: usize| {
+            let request = crate::PutRequest {
+                value: vec![0; bytes].into(),
+                ..Default::default()
+            };
+            let proposals = proposals.clone();
+            tokio::spawn(async move { proposals.propose(Command::Put(request)).await })
+        };
+        let first = large(limits::MAX_QUEUED_BYTES + 1);
+        proposals.arrived.notified().await;
+        assert_eq!(proposals.queued().0, 1, "a single one is always taken in");
+        assert_eq!(large(0).await.unwrap(), Err(Error::TooManyRequests));
+        assert!(proposals.take(1, 5).is_some());
+        assert_eq!(proposals.queued(), (0, 0));
+        let half = large(limits::MAX_QUEUED_BYTES / 2);
+        proposals.arrived.notified().await;
+        let refused = large(limits::MAX_QUEUED_BYTES / 2 + 1).await;
+        assert_eq!(refused.unwrap(), Err(Error::TooManyRequests));
+        // What is under way and comes back is counted again, and let go of when its time is over.
+        proposals.refused(1);
+        assert!(proposals.queued().1 > limits::MAX_QUEUED_BYTES);
+        tokio::time::sleep_until(proposals.next_timeout().unwrap()).await;
+        proposals.expire(Instant::now() + proposals.timeout);
+        assert_eq!(proposals.queued(), (0, 0));
+        assert_eq!(first.await.unwrap(), Err(Error::Timeout));
+        assert_eq!(half.await.unwrap(), Err(Error::Timeout));
     }
 
     #[tokio::test]

@@ -81,6 +81,11 @@ impl ReadIndex {
         self.ask(Waiter::Index).await
     }
 
+    /// Reads that wait to be taken up by a round.
+    pub fn queued(&self) -> usize {
+        self.waiters.max_capacity() - self.waiters.capacity()
+    }
+
     async fn ask<T>(
         &self,
         waiter: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Waiter,

@@ -4,11 +4,13 @@
 //! The kernel tells nobody that a disk fills up, so this alone looks from time to time. A ballast file keeps enough
 //! space for a start on a disk that others have filled.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -18,7 +20,9 @@ use crate::command::Command;
 use crate::data_dir::DataDir;
 use crate::log::preallocate;
 use crate::mvcc::alarm;
-use crate::raft::{Applied, StateMachine, TypeConfig};
+use crate::raft::{
+    Applied, Facts, Membership, Reconfigure, StateMachine, TypeConfig, best_successor,
+};
 use crate::{Alarm, AlarmKind, Config, Error, Leadership, limits};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -165,6 +169,9 @@ pub struct DiskLooks {
     pub view: Arc<ArcSwap<Applied>>,
     pub proposals: Arc<Proposals>,
     pub raft: Raft,
+    pub reconfigure: Arc<Reconfigure>,
+    /// How long another member may take to lead.
+    pub patience: Duration,
 }
 
 impl DiskLooks {
@@ -173,6 +180,7 @@ impl DiskLooks {
         let mut ticks = tokio::time::interval(limits::DISK_LOOK_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut handed_over = false;
+        let mut tried = BTreeSet::new();
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -188,7 +196,10 @@ impl DiskLooks {
             }
             // Once only: if the others have no room either, it shall not go round and round.
             if low && !handed_over && leadership.borrow().is_leader {
-                handed_over = self.hand_over().await;
+                handed_over = self.hand_over(&mut leadership, &mut tried).await;
+            }
+            if handed_over || !low {
+                tried.clear();
             }
             handed_over &= low;
         }
@@ -217,15 +228,77 @@ impl DiskLooks {
         told
     }
 
-    async fn hand_over(&self) -> bool {
-        let other = self.raft.voter_ids().find(|voter| *voter != self.member);
-        let Some(other) = other else {
+    /// Lets the best of the others lead that were not tried in vain; whether one does.
+    async fn hand_over(
+        &self,
+        leadership: &mut watch::Receiver<Leadership>,
+        tried: &mut BTreeSet<u64>,
+    ) -> bool {
+        let Ok((membership, facts)) = self.reconfigure.look(&self.raft) else {
+            return false;
+        };
+        let view = self.view.load();
+        let crowded = view.alarms.list().into_iter();
+        let crowded = crowded.filter(|alarm| alarm.kind == AlarmKind::NoSpace);
+        let unfit = crowded.map(|alarm| alarm.member_id);
+        let unfit: BTreeSet<u64> = unfit.chain(tried.iter().copied()).collect();
+        drop(view);
+        let Some(other) = successor(&membership, facts, &unfit) else {
+            // Whoever did not take it may do so later.
+            tried.clear();
             return false;
         };
         tracing::warn!(
             to = format_args!("{other:x}"),
             "no room for the log: handing leadership over"
         );
-        self.raft.trigger().transfer_leader(other).await.is_ok()
+        if self.raft.trigger().transfer_leader(other).await.is_err() {
+            return false;
+        }
+        let moved = leadership.wait_for(|now| now.leader.is_some() && !now.is_leader);
+        match tokio::time::timeout(self.patience, moved).await {
+            Ok(moved) => moved.is_ok(),
+            Err(_) => {
+                tracing::warn!(to = format_args!("{other:x}"), "it did not take it over");
+                tried.insert(other);
+                false
+            }
+        }
+    }
+}
+
+/// Who is to lead: the voter that lacks least, of those heard of lately and not known as unfit.
+fn successor(membership: &Membership, mut facts: Facts, unfit: &BTreeSet<u64>) -> Option<u64> {
+    facts.active.retain(|id| !unfit.contains(id));
+    best_successor(membership, &facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leadership_goes_to_whom_it_is_of_use() {
+        let voters = [BTreeSet::from([1, 2, 3, 4])];
+        let nodes =
+            std::collections::BTreeMap::from_iter((1..=5).map(|id| (id, Default::default())));
+        let membership = Membership::new(voters.to_vec(), nodes).unwrap();
+        let check = |active: &[u64], unfit: &[u64], expect| {
+            let facts = Facts {
+                leader: 1,
+                last_index: 90,
+                matched: [(2, 90), (3, 80), (4, 70)].into(),
+                active: active.iter().copied().collect(),
+            };
+            let unfit = unfit.iter().copied().collect();
+            assert_eq!(successor(&membership, facts, &unfit), expect);
+        };
+        check(&[2, 3, 4, 5], &[], Some(2));
+        // The first is down, the second has no room either, the third was tried.
+        check(&[3, 4], &[], Some(3));
+        check(&[3, 4], &[3], Some(4));
+        check(&[3, 4], &[3, 4], None);
+        check(&[], &[], None);
+        check(&[5], &[], None);
     }
 }

@@ -137,11 +137,10 @@ impl Hub {
                 }
             }
             // Fallen behind the ring.
-            None => watchers
-                .index
-                .groups()
-                .flatten()
-                .for_each(|queue| queue.overflow()),
+            None => {
+                let queues = watchers.index.groups().flatten();
+                self.note_overflows(queues.filter(|queue| queue.overflow()).count());
+            }
         }
         watchers.dispatched = upto;
         drop(watchers);
@@ -153,11 +152,10 @@ impl Hub {
         if planted(Bug::DropWatchEvent) && revision.revision % 97 == 0 {
             return;
         }
-        let limit = limits::WATCH_QUEUE_REVISIONS;
         if let [event] = revision.events.as_ref() {
             index.matching(&event.kv.key, &mut |group| {
                 self.metrics.watch_events.inc_by(group.len() as u64);
-                group.iter().for_each(|queue| queue.push(revision, limit));
+                self.push(group, revision);
             });
             return;
         }
@@ -181,8 +179,36 @@ impl Hub {
                 revision: revision.revision,
                 events: events.into(),
             };
-            group.iter().for_each(|queue| queue.push(&share, limit));
+            self.push(&group, &share);
         }
+    }
+
+    fn push(&self, group: &Group, revision: &Revision) {
+        let full = group.iter().filter(|queue| queue.push(revision));
+        self.note_overflows(full.count());
+    }
+
+    fn note_overflows(&self, count: usize) {
+        if count > 0 {
+            self.metrics.watch_overflows.inc_by(count as u64);
+        }
+    }
+
+    /// Sets the metrics that tell how far watchers are behind.
+    pub fn measure(&self) {
+        let revision = *self.applied.borrow();
+        let (mut slow, mut lag, mut events) = (0, 0, 0);
+        let watchers = self.watchers.lock();
+        for queue in watchers.index.groups().flatten() {
+            let backlog = queue.backlog(revision);
+            slow += i64::from(backlog.reads_history);
+            lag = lag.max(backlog.revisions);
+            events += backlog.events as i64;
+        }
+        drop(watchers);
+        self.metrics.slow_watchers.set(slow);
+        self.metrics.watch_lag.set(lag);
+        self.metrics.pending_events.set(events);
     }
 
     /// Adds a watcher; returns the revision after which its queue receives everything.

@@ -45,6 +45,7 @@ impl Watcher {
         let dispatched = hub.dispatched();
         let (queue, history_until) = hub.register(&request);
         let delivered = request.start_revision - 1;
+        queue.note_taken(delivered, delivered < history_until);
         Self {
             hub,
             view,
@@ -89,17 +90,18 @@ impl Watcher {
         {
             Found::Revisions(revisions) => {
                 let batch = batch_of(revisions);
-                self.delivered = self.delivered.max(batch.revision);
+                self.advance(self.delivered.max(batch.revision));
                 Ok(Some(batch))
             }
             Found::Overflowed => {
                 self.history_until = self.hub.resume(&self.queue);
+                self.advance(self.delivered);
                 self.poll(dispatched)
             }
             Found::Closed => Err(WatchError::Closed),
             Found::Nothing => {
                 let news = dispatched > self.delivered;
-                self.delivered = self.delivered.max(dispatched);
+                self.advance(self.delivered.max(dispatched));
                 let wanted = news && self.queue.filter.request.progress;
                 Ok(wanted.then(|| WatchBatch {
                     revision: self.delivered,
@@ -107,6 +109,12 @@ impl Watcher {
                 }))
             }
         }
+    }
+
+    /// Everything up to a revision is about to be returned.
+    fn advance(&mut self, upto: i64) {
+        self.delivered = upto;
+        self.queue.note_taken(upto, upto < self.history_until);
     }
 
     /// Reads a stretch of the past, from memory or from disk.
@@ -152,7 +160,7 @@ impl Watcher {
         };
         cut(&mut revisions, &mut upto);
         let mut batch = batch_of(revisions);
-        self.delivered = upto;
+        self.advance(upto);
         batch.revision = upto;
         Ok(batch)
     }
