@@ -217,6 +217,11 @@ impl DataDir {
         next.log_generation += 1;
         write_identity(&self.path, &next)
     }
+
+    /// Makes durable which folders there are: files in one that is lost are lost, too, however often they were synced.
+    pub fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
 }
 
 fn generation(path: &Path, name: &str, generation: u64) -> PathBuf {
