@@ -51,8 +51,6 @@ fn parse_store(
 
 /// As clap does, but says as well where the value was set, if that was not on the command line.
 fn refuse(line: &Line, error: &clap::Error) -> ! {
-    // Nobody listens if that fails.
-    let _ = error.print();
     let argument = error.get(ContextKind::InvalidArg);
     if let Some(ContextValue::String(argument)) = argument {
         let name = argument.trim_start_matches("--");
@@ -61,5 +59,5 @@ fn refuse(line: &Line, error: &clap::Error) -> ! {
             eprintln!("note: --{name} was set by {source}");
         }
     }
-    std::process::exit(error.exit_code())
+    error.exit()
 }

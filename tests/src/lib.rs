@@ -3,6 +3,7 @@
 //! Knows the binary and public APIs only.
 
 mod background;
+mod certificates;
 mod cluster;
 mod command;
 mod etcd;
@@ -15,6 +16,7 @@ mod wait;
 mod web;
 
 pub use background::Background;
+pub use certificates::Certificates;
 pub use cluster::{
     Cluster, binary, clean_data, example_images, free_port, provide_images, repository,
 };

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tests::{Etcdctl, Program, StoreProcess, eventually};
+use tests::{Certificates, Etcdctl, Program, StoreProcess, eventually};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -337,44 +337,22 @@ fn a_mirror_follows() -> Result<()> {
 #[test]
 fn certificates_of_clients() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    write_certificates(folder.path())?;
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let files = Certificates::write(folder.path())?;
     let flags = [
-        format!("--cert-file={}", path("server.crt")),
-        format!("--key-file={}", path("server.key")),
-        format!("--trusted-ca-file={}", path("ca.crt")),
+        format!("--cert-file={}", files.path("server.crt")),
+        format!("--key-file={}", files.path("server.key")),
+        format!("--trusted-ca-file={}", files.path("ca.crt")),
         "--client-cert-auth".to_owned(),
     ];
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let store = StoreProcess::start(Program::Xebec, &flags)?;
     for ctl in Etcdctl::all(&store)? {
         let ctl = ctl.at(format!("https://127.0.0.1:{}", store.port()));
-        let trust = format!("--cacert={}", path("ca.crt"));
-        let own = format!("--cert={} --key={}", path("client.crt"), path("client.key"));
-        ctl.check(&format!("{trust} {own} put a 1"), "", "OK\n")?;
-        ctl.ok(&format!("{trust} {own} endpoint status"))?;
+        let (trust, own) = (files.trust(), files.own());
+        ctl.check(&format!("{own} put a 1"), "", "OK\n")?;
+        ctl.ok(&format!("{own} endpoint status"))?;
         ctl.fail(&format!("{trust} --command-timeout=2s put a 2"), "")?;
-        ctl.check(&format!("{trust} {own} get a"), "", "a\n1\n")?;
-    }
-    Ok(())
-}
-
-/// A CA, and certificates by it for 127.0.0.1 and for a client.
-fn write_certificates(folder: &std::path::Path) -> Result<()> {
-    let write = |name: &str, text: String| std::fs::write(folder.join(name), text);
-    let key = rcgen::KeyPair::generate()?;
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    write("ca.crt", params.self_signed(&key)?.pem())?;
-    let issuer = rcgen::Issuer::new(params, key);
-    for (name, subject) in [("server", "127.0.0.1"), ("client", "client.example")] {
-        let key = rcgen::KeyPair::generate()?;
-        let params = rcgen::CertificateParams::new([subject.to_owned()])?;
-        write(
-            &format!("{name}.crt"),
-            params.signed_by(&key, &issuer)?.pem(),
-        )?;
-        write(&format!("{name}.key"), key.serialize_pem())?;
+        ctl.check(&format!("{own} get a"), "", "a\n1\n")?;
     }
     Ok(())
 }
