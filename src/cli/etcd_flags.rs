@@ -281,7 +281,7 @@ fn holds_all_suites(list: &str) -> bool {
             )
         })
     };
-    SUITES.iter().all(|suite| listed(&suite))
+    SUITES.iter().all(listed)
 }
 
 #[cfg(test)]
