@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft_store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use xebec_proto::etcdserverpb as pb;
 
+use crate::limits;
 use crate::metrics::Metrics;
 
 /// The version that clients are told: that of the etcd release whose behaviour this API follows.
@@ -28,6 +30,8 @@ pub struct Options {
     pub max_concurrent_streams: u32,
     /// Most watchers on one stream; further ones are refused.
     pub max_watchers_per_stream: usize,
+    /// Most watchers of all clients together; further ones are refused.
+    pub max_watchers: usize,
     /// How long a stream that asked for a leader goes on without one is counted in these.
     pub election_timeout: Duration,
     /// How often an idle watcher that asked for it is told the revision (`--watch-progress-notify-interval`).
@@ -41,7 +45,8 @@ impl Default for Options {
         Self {
             max_request_bytes: raft_store::limits::MAX_REQUEST_BYTES,
             max_concurrent_streams: u32::MAX,
-            max_watchers_per_stream: 100_000,
+            max_watchers_per_stream: limits::MAX_WATCHERS_PER_STREAM,
+            max_watchers: limits::MAX_WATCHERS,
             election_timeout: raft_store::limits::ELECTION_TIMEOUT,
             watch_progress_notify_interval: Duration::from_secs(600),
             quota_bytes: 2 * 1024 * 1024 * 1024,
@@ -57,6 +62,8 @@ pub struct Front {
     pub(crate) member_id: u64,
     pub(crate) options: Arc<Options>,
     pub(crate) metrics: Metrics,
+    /// Places for watchers.
+    pub(crate) watchers: Arc<Semaphore>,
     /// Ends the streams that would go on forever.
     pub(crate) shutdown: CancellationToken,
 }
@@ -67,6 +74,7 @@ impl Front {
         let status = store.status();
         Self {
             metrics: Metrics::new(&store),
+            watchers: Arc::new(Semaphore::new(options.max_watchers)),
             store,
             cluster_id: status.cluster_id,
             member_id: status.member_id,
@@ -94,6 +102,15 @@ impl Front {
     /// The header of an answer that has no revision of its own.
     pub(crate) fn current_header(&self) -> Option<pb::ResponseHeader> {
         self.header(self.store.revision())
+    }
+
+    /// Returns once this front is shut down, with what its streams end with.
+    pub(crate) fn stopped(&self) -> impl Future<Output = Status> + Send + 'static + use<> {
+        let shutdown = self.shutdown.clone().cancelled_owned();
+        async move {
+            shutdown.await;
+            crate::error::status(raft_store::Error::Stopped)
+        }
     }
 
     /// Returns once there was no leader for so long that streams which asked for one must end.

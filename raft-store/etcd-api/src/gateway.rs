@@ -184,7 +184,7 @@ where
     S: Stream<Item = Result<A, Status>> + Send + Unpin + 'static,
 {
     let handler = async move |State(front): State<Front>, body: Received| {
-        let answers = match parse::<Q>(body) {
+        let answers = match parse_stream::<Q>(body) {
             Ok(requests) => call(front, requests).await,
             Err(status) => return refuse(&status),
         };
@@ -204,19 +204,37 @@ where
     post(handler).fallback(async || only_post())
 }
 
-/// All JSON texts of a body; none in an empty one.
-pub(crate) fn parse<Q: DeserializeOwned>(body: Received) -> Result<Vec<Q>, Status> {
-    let body = body.map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let values = serde_json::Deserializer::from_slice(&body).into_iter();
-    let request = |value: serde_json::Result<Value>| {
+/// The JSON texts of a body.
+fn texts<Q: DeserializeOwned>(body: &[u8]) -> impl Iterator<Item = serde_json::Result<Q>> {
+    let values = serde_json::Deserializer::from_slice(body).into_iter();
+    values.map(|value: serde_json::Result<Value>| {
         let mut value = value?;
         drop_nulls(&mut value);
         serde_json::from_value(value)
-    };
-    values
-        .map(request)
+    })
+}
+
+/// All JSON texts of a body; none in an empty one.
+pub(crate) fn parse<Q: DeserializeOwned>(body: Received) -> Result<Vec<Q>, Status> {
+    let body = body.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    texts(&body)
         .collect::<Result<_, _>>()
         .map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// The same of a stream: as in front of etcd, a request that cannot be read ends what is asked, and is an error of an unknown
+/// kind only if it is the first.
+fn parse_stream<Q: DeserializeOwned>(body: Received) -> Result<Vec<Q>, Status> {
+    let body = body.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let mut requests = Vec::new();
+    for request in texts(&body) {
+        match request {
+            Ok(request) => requests.push(request),
+            Err(error) if requests.is_empty() => return Err(Status::unknown(error.to_string())),
+            Err(_) => break,
+        }
+    }
+    Ok(requests)
 }
 
 /// A field that is null is a field that is not there.

@@ -1,6 +1,5 @@
 //! The Lease service.
 
-use std::future::Future;
 use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
@@ -11,6 +10,7 @@ use xebec_proto::etcdserverpb::lease_server::Lease;
 
 use crate::error::status;
 use crate::front::Front;
+use crate::until::until;
 
 impl Front {
     /// Renews the leases of one stream, in the order in which they are asked for.
@@ -36,31 +36,8 @@ impl Front {
                 })
             }
         });
-        let front = self.clone();
-        let ended = async move {
-            front.shutdown.cancelled().await;
-            status(store::Error::Stopped)
-        };
-        until(answers, ended)
+        until(answers, self.stopped())
     }
-}
-
-/// The stream's items until it ends, or `ended` says why it must.
-fn until<T: Send + 'static>(
-    items: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    ended: impl Future<Output = Status> + Send + 'static,
-) -> impl Stream<Item = Result<T, Status>> + Send + 'static {
-    let state = Some((Box::pin(items), Box::pin(ended)));
-    futures::stream::unfold(state, |state| async move {
-        let (mut items, mut ended) = state?;
-        tokio::select! {
-            item = items.next() => match item? {
-                Ok(item) => Some((Ok(item), Some((items, ended)))),
-                Err(error) => Some((Err(error), None)),
-            },
-            error = &mut ended => Some((Err(error), None)),
-        }
-    })
 }
 
 #[tonic::async_trait]

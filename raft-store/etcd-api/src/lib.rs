@@ -4,6 +4,8 @@
 //! Translation only: every rule of the data model lies in `raft-store`. One file per service.
 
 mod auth;
+#[cfg(test)]
+mod auth_test;
 mod authority;
 mod cluster;
 mod connection;
@@ -22,8 +24,11 @@ mod health;
 mod keepalive;
 mod kv;
 mod lease;
+mod limits;
 mod lock;
 mod maintenance;
+#[cfg(test)]
+mod maintenance_test;
 mod methods;
 mod metrics;
 mod metrics_page;
@@ -31,9 +36,12 @@ mod queue;
 mod relay;
 mod serve;
 mod splice;
+#[cfg(test)]
+mod testing;
 mod threads;
 mod tls;
 mod unary;
+mod until;
 mod watch;
 #[cfg(test)]
 mod watch_test;

@@ -11,6 +11,7 @@ use xebec_proto::etcdserverpb::maintenance_server::Maintenance;
 
 use crate::error::status;
 use crate::front::{CLUSTER_VERSION, ETCD_VERSION, Front};
+use crate::until::until;
 
 /// Largest part of a snapshot's stream, as in etcd.
 const SNAPSHOT_PART_BYTES: usize = 32 * 1024;
@@ -135,7 +136,8 @@ impl Maintenance for Front {
         let snapshot = self.store.snapshot().await.map_err(status)?;
         tracing::info!(bytes = snapshot.size, "sending a snapshot to a client");
         // As etcd counts: without the checksum, which is the last part.
-        let mut remaining = snapshot.size.saturating_sub(CHECKSUM_BYTES);
+        let size = snapshot.size;
+        let mut remaining = size.saturating_sub(CHECKSUM_BYTES);
         let blocks = snapshot.flat_map(|block| futures::stream::iter(parts(block)));
         let answers = blocks.map(move |part| {
             let blob = part.map_err(status)?;
@@ -147,8 +149,10 @@ impl Maintenance for Front {
                 version: CLUSTER_VERSION.to_owned(),
             })
         });
-        let stop = self.shutdown.clone().cancelled_owned();
-        Ok(Response::new(Box::pin(answers.take_until(stop))))
+        Ok(Response::new(Box::pin(until(
+            complete(answers, size),
+            self.stopped(),
+        ))))
     }
 
     async fn move_leader(
@@ -202,6 +206,29 @@ fn alarm_name(kind: store::AlarmKind) -> &'static str {
         store::AlarmKind::NoSpace => "NOSPACE",
         store::AlarmKind::Corrupt => "CORRUPT",
     }
+}
+
+/// The parts of a snapshot of so many bytes, and an error if they are not all.
+pub(crate) fn complete(
+    parts: impl Stream<Item = Result<pb::SnapshotResponse, Status>> + Send + 'static,
+    size: u64,
+) -> impl Stream<Item = Result<pb::SnapshotResponse, Status>> + Send + 'static {
+    let state = Some((Box::pin(parts), size));
+    futures::stream::unfold(state, |state| async move {
+        let (mut parts, missing) = state?;
+        match parts.next().await {
+            Some(Ok(part)) => {
+                let missing = missing.saturating_sub(part.blob.len() as u64);
+                Some((Ok(part), Some((parts, missing))))
+            }
+            Some(Err(error)) => Some((Err(error), None)),
+            None if missing == 0 => None,
+            None => {
+                let error = format!("etcdserver: the snapshot lacks its last {missing} bytes");
+                Some((Err(Status::unavailable(error)), None))
+            }
+        }
+    })
 }
 
 /// A block cut into parts of etcd's size.

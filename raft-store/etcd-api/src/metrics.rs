@@ -41,6 +41,17 @@ struct Counters {
     healthy: AtomicU64,
     unhealthy: AtomicU64,
     leader_changes: AtomicU64,
+    watch_streams: AtomicU64,
+    watchers_refused: AtomicU64,
+}
+
+/// A watch stream while it is open.
+pub(crate) struct OpenStream(Metrics);
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.0.watch_streams.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn add(counter: &AtomicU64, count: u64) {
@@ -61,6 +72,8 @@ impl Metrics {
             healthy: AtomicU64::new(0),
             unhealthy: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
+            watch_streams: AtomicU64::new(0),
+            watchers_refused: AtomicU64::new(0),
         }));
         metrics.count_leaders(store);
         metrics
@@ -104,6 +117,22 @@ impl Metrics {
         add(&self.0.sent_bytes, bytes as u64);
     }
 
+    /// A watch stream was opened.
+    pub fn watch_stream(&self) -> OpenStream {
+        add(&self.0.watch_streams, 1);
+        OpenStream(self.clone())
+    }
+
+    /// Watch streams that are open.
+    pub fn watch_streams(&self) -> u64 {
+        get(&self.0.watch_streams)
+    }
+
+    /// There were too many watchers for one more.
+    pub fn watcher_refused(&self) {
+        add(&self.0.watchers_refused, 1);
+    }
+
     pub fn checked(&self, healthy: bool) {
         let counter = if healthy {
             &self.0.healthy
@@ -114,7 +143,7 @@ impl Metrics {
     }
 
     /// Plain counters with their names and help.
-    pub fn counters(&self) -> [(&'static str, &'static str, u64); 5] {
+    pub fn counters(&self) -> [(&'static str, &'static str, u64); 6] {
         let counters = &self.0;
         [
             (
@@ -141,6 +170,11 @@ impl Metrics {
                 "etcd_server_leader_changes_seen_total",
                 "Leaders that this member has seen",
                 get(&counters.leader_changes),
+            ),
+            (
+                "xebec_store_watchers_refused_total",
+                "Watchers refused because there were too many",
+                get(&counters.watchers_refused),
             ),
         ]
     }

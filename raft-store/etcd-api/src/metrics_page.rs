@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use prometheus_client::registry::Registry;
 
-use crate::front::{ETCD_VERSION, Front};
+use crate::front::{CLUSTER_VERSION, ETCD_VERSION, Front};
 use crate::methods::METHODS;
 use crate::metrics::CODES;
 
@@ -91,6 +91,11 @@ impl Page {
                 "Bytes that the state may take",
                 front.options.quota_bytes.unsigned_abs(),
             ),
+            (
+                "etcd_debugging_mvcc_watch_stream_total",
+                "Watch streams that are open",
+                front.metrics.watch_streams(),
+            ),
         ] {
             self.value(name, "gauge", help, value);
         }
@@ -111,6 +116,19 @@ impl Page {
         let _ = writeln!(
             self.0,
             "etcd_server_version{{server_version=\"{ETCD_VERSION}\"}} 1"
+        );
+        self.family(
+            "etcd_cluster_version",
+            "gauge",
+            "The cluster's version, as clients are told",
+        );
+        // As etcd: without the last number.
+        let version = CLUSTER_VERSION
+            .rsplit_once('.')
+            .map_or(CLUSTER_VERSION, |(version, _)| version);
+        let _ = writeln!(
+            self.0,
+            "etcd_cluster_version{{cluster_version=\"{version}\"}} 1"
         );
     }
 

@@ -13,6 +13,7 @@ use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::watch_request::RequestUnion;
 
 use crate::front::Front;
+use crate::metrics::OpenStream;
 use crate::splice::WatchAnswer;
 use crate::watcher::{Query, Reached, Target, start};
 
@@ -41,6 +42,7 @@ impl Front {
             responses,
             watchers: HashMap::new(),
             next_id: 0,
+            _open: self.metrics.watch_stream(),
         };
         tokio::spawn(stream.run(requests));
         ReceiverStream::new(receiver)
@@ -73,6 +75,7 @@ struct WatchStream {
     responses: Responses,
     watchers: HashMap<i64, Watcher>,
     next_id: i64,
+    _open: OpenStream,
 }
 
 impl WatchStream {
@@ -135,10 +138,17 @@ impl WatchStream {
         self.watchers
             .retain(|_, watcher| !watcher.task.is_finished());
         if self.watchers.len() >= self.front.options.max_watchers_per_stream {
+            self.front.metrics.watcher_refused();
             return self
                 .refuse("etcdserver: too many watchers on one stream")
                 .await;
         }
+        let Ok(place) = self.front.watchers.clone().try_acquire_owned() else {
+            self.front.metrics.watcher_refused();
+            return self
+                .refuse("etcdserver: too many watchers on this member")
+                .await;
+        };
         let wanted = request.watch_id;
         if wanted != 0 && self.watchers.contains_key(&wanted) {
             return self
@@ -164,12 +174,12 @@ impl WatchStream {
         };
         self.send(created).await?;
         let (queries, receiver) = mpsc::channel(1);
-        let task = tokio::spawn(start(
-            self.front.clone(),
-            target,
-            receiver,
-            self.responses.clone(),
-        ));
+        let watcher = start(self.front.clone(), target, receiver, self.responses.clone());
+        let task = tokio::spawn(async move {
+            // Given back however the watcher ends.
+            let _place = place;
+            watcher.await;
+        });
         self.watchers.insert(id, Watcher { queries, task });
         Some(())
     }

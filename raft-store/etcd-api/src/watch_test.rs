@@ -3,21 +3,15 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use raft_store::{Config, Store};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::watch_request::RequestUnion;
 
-use crate::front::{Front, Options};
+use crate::front::Options;
+use crate::splice::WatchAnswer;
+use crate::testing::front;
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-async fn front(options: Options) -> (Front, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(Config::new(dir.path())).await.unwrap();
-    (Front::new(store, options, CancellationToken::new()), dir)
-}
 
 fn create(progress_notify: bool) -> Result<pb::WatchRequest, Status> {
     let request = pb::WatchCreateRequest {
@@ -37,6 +31,35 @@ fn requests(
     futures::stream::iter(made).chain(futures::stream::pending())
 }
 
+fn creates(count: usize) -> Vec<Result<pb::WatchRequest, Status>> {
+    (0..count).map(|_| create(false)).collect()
+}
+
+/// A watcher's id, whether it was cancelled, and why.
+type Said = (i64, bool, String);
+
+fn made(id: i64) -> Said {
+    (id, false, String::new())
+}
+
+fn refused(reason: &str) -> Said {
+    (-1, true, reason.to_owned())
+}
+
+/// The next answers of a stream.
+async fn said(
+    answers: &mut (impl Stream<Item = Result<WatchAnswer, Status>> + Unpin),
+    count: usize,
+) -> Vec<Said> {
+    let answers = answers.take(count).collect::<Vec<_>>();
+    let answers = tokio::time::timeout(LIMIT, answers).await.unwrap();
+    let said = answers.into_iter().map(|answer| {
+        let answer = answer.unwrap().into_message();
+        (answer.watch_id, answer.canceled, answer.cancel_reason)
+    });
+    said.collect()
+}
+
 #[tokio::test]
 async fn a_stream_has_only_so_many_watchers() {
     let options = Options {
@@ -44,20 +67,55 @@ async fn a_stream_has_only_so_many_watchers() {
         ..Options::default()
     };
     let (front, _dir) = front(options).await;
-    let made = (0..3).map(|_| create(false)).collect();
-    let answers = front.watch_stream(requests(made)).take(3);
-    let answers = tokio::time::timeout(LIMIT, answers.collect::<Vec<_>>()).await;
-    let said: Vec<_> = answers
-        .unwrap()
-        .into_iter()
-        .map(|answer| {
-            let answer = answer.unwrap().into_message();
-            (answer.watch_id, answer.canceled, answer.cancel_reason)
-        })
-        .collect();
-    let refusal = "etcdserver: too many watchers on one stream".to_owned();
-    let made = |id| (id, false, String::new());
-    assert_eq!(said, [made(0), made(1), (-1, true, refusal)]);
+    let mut answers = Box::pin(front.watch_stream(requests(creates(3))));
+    let refusal = refused("etcdserver: too many watchers on one stream");
+    assert_eq!(said(&mut answers, 3).await, [made(0), made(1), refusal]);
+    front.store.shutdown().await;
+}
+
+#[tokio::test]
+async fn all_streams_together_have_only_so_many_watchers() {
+    let options = Options {
+        max_watchers: 3,
+        ..Options::default()
+    };
+    let (front, _dir) = front(options).await;
+    let mut first = Box::pin(front.watch_stream(requests(creates(2))));
+    assert_eq!(said(&mut first, 2).await, [made(0), made(1)]);
+    let mut second = Box::pin(front.watch_stream(requests(creates(2))));
+    let refusal = refused("etcdserver: too many watchers on this member");
+    assert_eq!(said(&mut second, 2).await, [made(0), refusal]);
+    let page = crate::metrics_page::render(&front);
+    for line in [
+        "xebec_store_watchers_refused_total 1",
+        "etcd_debugging_mvcc_watch_stream_total 2",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}: {page}");
+    }
+    // Those that end make room.
+    drop(first);
+    let room = front.watchers.acquire_many(2);
+    drop(tokio::time::timeout(LIMIT, room).await.unwrap().unwrap());
+    let mut third = Box::pin(front.watch_stream(requests(creates(1))));
+    assert_eq!(said(&mut third, 1).await, [made(0)]);
+    front.store.shutdown().await;
+}
+
+#[tokio::test]
+async fn progress_of_a_stream_without_watchers_is_the_revision() {
+    let (front, _dir) = front(Options::default()).await;
+    let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
+    let progress = pb::WatchRequest {
+        request_union: Some(progress),
+    };
+    let mut answers = Box::pin(front.watch_stream(requests(vec![Ok(progress)])));
+    let told = tokio::time::timeout(LIMIT, answers.next()).await.unwrap();
+    let told = told.unwrap().unwrap().into_message();
+    assert_eq!(
+        (told.watch_id, told.created, told.canceled),
+        (-1, false, false)
+    );
+    assert_eq!(told.header.unwrap().revision, front.store.revision());
     front.store.shutdown().await;
 }
 

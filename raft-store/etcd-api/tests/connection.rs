@@ -9,6 +9,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 use xebec_proto::etcdserverpb as pb;
 use xebec_proto::etcdserverpb::kv_client::KvClient;
+use xebec_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use xebec_proto::etcdserverpb::watch_client::WatchClient;
 use xebec_proto::etcdserverpb::watch_request::RequestUnion;
 
@@ -124,6 +125,49 @@ async fn errors_have_code_and_text() {
     // The connection is none the worse.
     kv.put(put("a", "v")).await.unwrap();
     drop(kv);
+    server.end().await;
+}
+
+/// A request counts as the message that etcd would log for it: 26 bytes around the value of a put with a key of two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_may_be_as_large_as_the_limit_to_the_byte() {
+    const AROUND: usize = 26;
+    let server = server().await;
+    let mut kv = KvClient::new(server.channel.clone());
+    let largest = MAX_REQUEST_BYTES - AROUND;
+    kv.put(put("at", vec![0; largest])).await.unwrap();
+    let refused = kv.put(put("at", vec![0; largest + 1])).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::InvalidArgument, "etcdserver: request is too large")
+    );
+    drop(kv);
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_take_a_part_of_a_snapshot_for_the_whole() {
+    let server = server().await;
+    let mut kv = KvClient::new(server.channel.clone());
+    // More than is on the way at once.
+    for number in 0..24 {
+        let value = vec![number; 900_000];
+        kv.put(put(&format!("{number}"), value)).await.unwrap();
+    }
+    let mut maintenance = MaintenanceClient::new(server.channel.clone());
+    let snapshot = maintenance.snapshot(pb::SnapshotRequest {}).await.unwrap();
+    let mut snapshot = snapshot.into_inner();
+    assert!(snapshot.message().await.unwrap().is_some());
+    server.stop.cancel();
+    let end = loop {
+        match snapshot.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended as if it were whole"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
+    drop((kv, maintenance, snapshot));
     server.end().await;
 }
 
