@@ -29,7 +29,7 @@ pub const MAX_ENTRIES_IN_FLIGHT: usize = 2;
 /// Commands that may wait for a place in an entry; beyond it callers get `TooManyRequests`.
 pub const MAX_QUEUED_COMMANDS: usize = 20_000;
 /// Bytes of those commands (a single one may be larger).
-pub const MAX_QUEUED_BYTES: usize = 128 * 1024 * 1024;
+pub const MAX_QUEUED_BYTES: usize = 256 * 1024 * 1024;
 
 /// Commands up to which the only voter waits for the rest of those that were answered together.
 pub const GATHERED_COMMANDS: usize = 32;
