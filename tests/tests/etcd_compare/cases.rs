@@ -4,6 +4,7 @@ mod auth;
 mod cluster;
 mod compaction;
 mod gateway;
+mod gateway_services;
 mod kubernetes;
 mod lease;
 mod limits;
@@ -41,6 +42,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         auth::CASES,
         limits::CASES,
         gateway::CASES,
+        gateway_services::CASES,
         kubernetes::CASES,
         compaction::CASES,
     ]

@@ -1,4 +1,4 @@
-//! The Auth service while authentication is not enabled.
+//! The Auth service, which etcd answers although authentication is not enabled.
 
 use anyhow::Result;
 use xebec_proto::etcdserverpb as pb;

@@ -12,7 +12,7 @@ crate::cases!("gateway":
     watch_compacted, watch_progress, members, maintenance, auth, unknown_path, old_prefix, errors, snapshot, locks,
 );
 
-async fn post(s: &mut Session, path: &str, body: Value) -> Result<Value> {
+pub async fn post(s: &mut Session, path: &str, body: Value) -> Result<Value> {
     exchange(s, "POST", path, &body.to_string()).await
 }
 
@@ -302,9 +302,24 @@ async fn keep_alive(s: &mut Session) -> Result<()> {
         .map(drop)
 }
 
-/// The results of a stream, one JSON text a line.
+/// The results of a watch, one JSON text a line; a write is made after each.
 async fn lines(s: &mut Session, body: Value, count: usize, writes: &[Value]) -> Result<()> {
-    let mut answer = send(s.port, "POST", "/v3/watch", &body.to_string()).await?;
+    let writes: Vec<_> = writes
+        .iter()
+        .map(|write| ("/v3/kv/put", write.clone()))
+        .collect();
+    stream(s, "/v3/watch", &body.to_string(), count, &writes).await
+}
+
+/// The results of a stream; another request is made after each.
+pub async fn stream(
+    s: &mut Session,
+    path: &str,
+    body: &str,
+    count: usize,
+    writes: &[(&str, Value)],
+) -> Result<()> {
+    let mut answer = send(s.port, "POST", path, body).await?;
     s.note(answer.status.clone());
     let mut text = String::new();
     let mut seen = 0;
@@ -317,8 +332,8 @@ async fn lines(s: &mut Session, body: Value, count: usize, writes: &[Value]) -> 
             s.note(value.to_string());
             text = rest.to_owned();
             seen += 1;
-            if let Some(write) = writes.next() {
-                post(s, "/v3/kv/put", write.clone()).await?;
+            if let Some((path, body)) = writes.next() {
+                post(s, path, body.clone()).await?;
             }
         }
     }

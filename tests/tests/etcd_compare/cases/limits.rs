@@ -7,7 +7,7 @@ use xebec_proto::etcdserverpb as pb;
 use super::{get, op, put, then};
 use crate::session::Session;
 
-crate::cases!("limits": request_too_large, far_too_large, transaction_too_large, many_large_answers, leader_required, unknown_service);
+crate::cases!("limits": request_too_large, request_at_the_limit, far_too_large, transaction_too_large, many_large_answers, leader_required, unknown_service);
 
 fn large(key: &'static str, bytes: usize) -> pb::PutRequest {
     pb::PutRequest {
@@ -22,6 +22,15 @@ async fn request_too_large(s: &mut Session) -> Result<()> {
     s.put(large("tl", 1_572_864)).await?;
     s.put(large("tl", 1_700_000)).await?;
     s.delete(super::delete("tl", "")).await?;
+    Ok(())
+}
+
+/// etcd counts the message that it logs, with a number of its own that takes seven to ten bytes.
+async fn request_at_the_limit(s: &mut Session) -> Result<()> {
+    const LIMIT: usize = 1_572_864;
+    s.put(large("rl", LIMIT - 26)).await?;
+    s.put(large("rl", LIMIT - 22)).await?;
+    s.delete(super::delete("rl", "")).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::{put, watch_of};
 use crate::session::Session;
 use crate::watching::Watching;
 
-crate::cases!("watch_progress": when_synced, after_events, for_all_watchers, none_in_the_future, after_cancel, told_when_idle);
+crate::cases!("watch_progress": when_synced, after_events, for_all_watchers, none_in_the_future, after_cancel, without_watchers, told_when_idle);
 
 async fn when_synced(s: &mut Session) -> Result<()> {
     let mut watch = Watching::open(s, watch_of("ws", "")).await?;
@@ -66,6 +66,17 @@ async fn after_cancel(s: &mut Session) -> Result<()> {
     watch.cancel(0).await?;
     watch.next(s).await?;
     watch.create(watch_of("ac", "")).await?;
+    watch.next(s).await?;
+    watch.ask_progress().await?;
+    watch.next(s).await?;
+    Ok(())
+}
+
+/// A stream whose last watcher was cancelled is told the revision, too.
+async fn without_watchers(s: &mut Session) -> Result<()> {
+    let mut watch = Watching::open(s, watch_of("wo", "")).await?;
+    watch.next(s).await?;
+    watch.cancel(0).await?;
     watch.next(s).await?;
     watch.ask_progress().await?;
     watch.next(s).await?;
