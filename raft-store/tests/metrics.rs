@@ -99,6 +99,7 @@ async fn a_watcher_that_starts_in_the_past_is_behind_until_it_has_read_it() {
 async fn leases_and_operations_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(Config::new(dir.path())).await.unwrap();
+    assert_eq!(store.metrics().revision.get(), store.revision());
     put(&store, "a", 1).await;
     let range = RangeRequest {
         range: KeyRange::all(),

@@ -45,6 +45,12 @@ impl Maintenance for Front {
                 let disarmed = self.store.alarm_deactivate(request.member_id, kind);
                 disarmed.await.map_err(status)?
             }
+            // No alarm in particular: as in etcd, nothing is done and nothing wrong.
+            (Ok(_), None) if request.alarm == pb::AlarmType::None as i32 => {
+                let mut none = self.store.alarms().await.map_err(status)?;
+                none.alarms.clear();
+                none
+            }
             (Ok(_), None) => return Err(Status::invalid_argument("etcdserver: unknown alarm")),
             (Err(_), _) => return Err(Status::invalid_argument("etcdserver: unknown action")),
         };

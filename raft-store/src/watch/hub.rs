@@ -35,6 +35,7 @@ struct Watchers {
 
 impl Hub {
     pub fn new(revision: i64, ring_bytes: usize, metrics: Metrics) -> Self {
+        metrics.revision.set(revision);
         Self {
             ring: Mutex::new(Ring::new(
                 revision,
