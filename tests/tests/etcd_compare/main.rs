@@ -1,8 +1,10 @@
 //! The same calls to etcd 3.4, etcd 3.5 and `xebec store`, answers compared field by field and error by error.
 //!
 //! A case is one function and one row in its file's list under `cases/`. What differs must be listed, with a reason, in
-//! `docs/etcd-differences.md`; a listed difference that is no longer there fails as well.
+//! `docs/etcd-differences.md`; a listed difference that is no longer there fails as well, and so does any answer to it but the
+//! one that `answers/` holds.
 
+mod answers;
 mod cases;
 mod differences;
 mod http;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::{Program, StoreProcess};
 
+use answers::Answers;
 use differences::Differences;
 use session::{Case, Session};
 
@@ -49,25 +52,65 @@ async fn trace(case: &Case, port: u16) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Runs one case on every store and returns what differs from `xebec store`, per etcd.
-async fn compare(case: &Case, stores: &[StoreProcess]) -> Result<Vec<(Program, String)>> {
+/// What `xebec store` answered in a case, and where each etcd that answered otherwise parts from it.
+struct Compared {
+    ours: Vec<String>,
+    different: Vec<(Program, String)>,
+}
+
+/// Runs one case on every store.
+async fn compare(case: &Case, stores: &[StoreProcess]) -> Result<Compared> {
     let run = async |store: &StoreProcess| {
         let traced = trace(case, store.port()).await;
         traced.with_context(|| store.log())
     };
-    let traces = futures::future::try_join_all(stores.iter().map(run)).await?;
-    let (ours, theirs) = traces.split_first().expect("there are stores");
-    let different = PROGRAMS[1..].iter().zip(theirs);
-    Ok(different
+    let mut traces = futures::future::try_join_all(stores.iter().map(run)).await?;
+    let ours = traces.remove(0);
+    let theirs = PROGRAMS[1..].iter().zip(traces);
+    let different = theirs
         .filter(|(_, theirs)| *theirs != ours)
-        .map(|(program, theirs)| (*program, session::first_difference(ours, theirs)))
-        .collect())
+        .map(|(program, theirs)| (*program, session::first_difference(&ours, &theirs)))
+        .collect();
+    Ok(Compared { ours, different })
+}
+
+/// What to complain of in a case that was gone through by all.
+fn judge(
+    case: &str,
+    compared: &Compared,
+    differences: &mut Differences,
+    answers: &mut Answers,
+) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    let mut any_listed = false;
+    for program in &PROGRAMS[1..] {
+        let mut different = compared.different.iter();
+        let found = different.find(|(found, _)| found == program);
+        let listed = differences.take(case, program.name());
+        any_listed |= listed;
+        match (found, listed) {
+            (Some((_, found)), false) => findings.push(format!(
+                "{case} differs from etcd {}:\n{found}",
+                program.name()
+            )),
+            (None, true) => findings.push(format!(
+                "{case} no longer differs from etcd {}: remove it from the list",
+                program.name()
+            )),
+            _ => {}
+        }
+    }
+    if any_listed {
+        findings.extend(answers.check(case, &compared.ours)?);
+    }
+    Ok(findings)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_those_of_etcd() -> Result<()> {
     let only = std::env::var("XEBEC_COMPARE").unwrap_or_default();
     let mut differences = Differences::read()?;
+    let mut answers = Answers::of("alone")?;
     let mut findings = Vec::new();
     let mut stores = Vec::new();
     for program in PROGRAMS {
@@ -79,24 +122,9 @@ async fn answers_are_those_of_etcd() -> Result<()> {
         println!("{}", case.name);
         // Some requests make an etcd panic, which then is a difference.
         stores.iter_mut().try_for_each(StoreProcess::revive)?;
-        let different = compare(case, &stores).await?;
-        for program in &PROGRAMS[1..] {
-            let found = different.iter().find(|(found, _)| found == program);
-            let listed = differences.take(case.name, program.name());
-            match (found, listed) {
-                (Some((_, found)), false) => findings.push(format!(
-                    "{} differs from etcd {}:\n{found}",
-                    case.name,
-                    program.name()
-                )),
-                (None, true) => findings.push(format!(
-                    "{} no longer differs from etcd {}: remove it from the list",
-                    case.name,
-                    program.name()
-                )),
-                _ => {}
-            }
-        }
+        let compared = compare(case, &stores).await?;
+        let found = judge(case.name, &compared, &mut differences, &mut answers)?;
+        findings.extend(found);
     }
     for case in cases::PROMISES {
         println!("{}", case.name);
@@ -106,6 +134,7 @@ async fn answers_are_those_of_etcd() -> Result<()> {
     }
     if only.is_empty() {
         findings.extend(differences.unknown(false));
+        findings.extend(answers.unknown());
     }
     ensure!(count > 0, "no case is called {only:?}");
     ensure!(findings.is_empty(), "\n{}", findings.join("\n\n"));

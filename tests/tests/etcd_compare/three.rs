@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tests::{Program, StoreCluster, eventually_async};
 use xebec_proto::etcdserverpb as pb;
 
+use crate::answers::Answers;
 use crate::differences::{Differences, OF_THREE};
 use crate::session::{self, Case, Session};
 use crate::{CASE_LIMIT, ENDED, FLAGS, cases, trace};
@@ -123,13 +124,18 @@ fn judge(
     case: &str,
     traces: [&[String]; 2],
     differences: &mut Differences,
-    findings: &mut Vec<String>,
-) {
+    answers: &mut Answers,
+) -> Result<Vec<String>> {
     let [ours, theirs] = traces;
     let etcd = format!("{}{OF_THREE}", Program::Etcd35.name());
+    let mut findings = Vec::new();
     // What one member answers otherwise, three may.
     let with_one = differences.take(case, Program::Etcd35.name());
-    match (ours == theirs, differences.take(case, &etcd)) {
+    let with_three = differences.take(case, &etcd);
+    if with_one || with_three {
+        findings.extend(answers.check(case, ours)?);
+    }
+    match (ours == theirs, with_three) {
         (false, false) if !with_one => findings.push(format!(
             "{case} differs from etcd {etcd}:\n{}",
             session::first_difference(ours, theirs)
@@ -139,12 +145,14 @@ fn judge(
         )),
         _ => {}
     }
+    Ok(findings)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn followers_answer_as_those_of_etcd() -> Result<()> {
     let only = std::env::var("XEBEC_COMPARE").unwrap_or_default();
     let mut differences = Differences::read()?;
+    let mut answers = Answers::of("followers")?;
     let mut findings = Vec::new();
     let clusters = [
         StoreCluster::found_of(Program::Xebec, FLAGS)?,
@@ -158,7 +166,11 @@ async fn followers_answer_as_those_of_etcd() -> Result<()> {
         println!("{}", case.name);
         let traces = at_followers(case, &clusters, 1 + number % 2).await?;
         let traces = [&*traces[0], &*traces[1]];
-        judge(case.name, traces, &mut differences, &mut findings);
+        let found = judge(case.name, traces, &mut differences, &mut answers)?;
+        findings.extend(found);
+    }
+    if only.is_empty() {
+        findings.extend(answers.unknown());
     }
     ensure!(findings.is_empty(), "\n{}", findings.join("\n\n"));
     Ok(())
@@ -167,18 +179,22 @@ async fn followers_answer_as_those_of_etcd() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn members_change_as_those_of_etcd() -> Result<()> {
     let mut differences = Differences::read()?;
+    let mut answers = Answers::of("members")?;
     let mut findings = Vec::new();
     let ours = tokio::spawn(changes(Program::Xebec));
     let theirs = tokio::spawn(changes(Program::Etcd35));
     let (ours, theirs) = (ours.await??, theirs.await??);
     for (case, (ours, theirs)) in cases::MEMBERS.iter().zip(ours.iter().zip(&theirs)) {
-        judge(case.name, [ours, theirs], &mut differences, &mut findings);
+        let traces = [&**ours, &**theirs];
+        let found = judge(case.name, traces, &mut differences, &mut answers)?;
+        findings.extend(found);
     }
     let gone_through = ours.len().min(theirs.len());
     if gone_through < cases::MEMBERS.len() && findings.is_empty() {
         findings.push(format!("only {gone_through} cases were gone through"));
     }
     findings.extend(differences.unknown(true));
+    findings.extend(answers.unknown());
     ensure!(findings.is_empty(), "\n{}", findings.join("\n\n"));
     Ok(())
 }
