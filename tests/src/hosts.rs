@@ -32,6 +32,15 @@ fn ip(arguments: &str) -> Result<()> {
     answer.map(drop).with_context(|| format!("ip {arguments}"))
 }
 
+/// Private addresses that hardly anything else on a test machine uses, and no other network: one that a killed test has
+/// left would get this one's packets.
+fn free_prefix(start: u8) -> Result<[u8; 3]> {
+    let listed = run(Command::new("ip").args(["-4", "-o", "address"]), "")?.ok()?;
+    let mut thirds = (0..=u8::MAX).map(|step| start.wrapping_add(step));
+    let third = thirds.find(|third| !listed.contains(&format!(" 172.31.{third}.")));
+    Ok([172, 31, third.context("172.31.0.0/16 is in use")?])
+}
+
 impl Network {
     pub fn new() -> Result<Self> {
         let number = NETWORKS.fetch_add(1, Ordering::Relaxed);
@@ -39,8 +48,7 @@ impl Network {
         let network = Self {
             // 15 bytes are all that the name of an interface may have.
             name: format!("xt{process}n{number}"),
-            // Private addresses that nothing else on a test machine uses.
-            prefix: [172, 31, u8::try_from(process % 200)?.wrapping_add(number)],
+            prefix: free_prefix(u8::try_from(process % 200)?.wrapping_add(number))?,
         };
         let (name, gateway) = (&network.name, network.address(1));
         ip(&format!("link add {name} type bridge"))?;

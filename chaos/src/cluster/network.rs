@@ -1,5 +1,6 @@
 //! Where members run: network namespaces on one bridge, each with an address of its own, whose links can be cut; or
-//! loopback, where they cannot. Needs root for namespaces. Removed when dropped.
+//! loopback, where they cannot. Needs root for namespaces. Removed when dropped; what a run that was killed has left is
+//! removed by the next.
 
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -24,6 +25,11 @@ pub struct Drop {
 
 /// How packets are late, in tc's words.
 const DELAY: &str = "netem delay 100ms 40ms";
+/// Private addresses that hardly anything else on a test machine uses. The process decides where the search for free
+/// ones begins.
+const NETWORKS: [u8; 2] = [172, 30];
+/// Names of bridges: this, and the process that they belong to.
+const BRIDGES: &str = "xc";
 /// Of addresses on the bridge: the machine itself, where clients are, and the first host.
 const GATEWAY: u8 = 1;
 const FIRST_HOST: u8 = 10;
@@ -43,12 +49,14 @@ impl Network {
             });
         }
         // 15 bytes are all that the name of an interface may have.
-        let bridge = format!("xc{process}");
+        let bridge = format!("{BRIDGES}{process}");
+        remove_abandoned()?;
+        let third = free(&addresses_in_use()?, low).context("172.30.0.0/16 is in use")?;
+        let [first, second] = NETWORKS;
         let mut network = Self {
             bridge: Some(bridge.clone()),
             hosts: 0,
-            // Private addresses that nothing else on a test machine uses.
-            prefix: [172, 30, low],
+            prefix: [first, second, third],
         };
         ip(&format!("link add {bridge} type bridge"))?;
         let gateway = network.gateway();
@@ -191,6 +199,50 @@ impl std::ops::Drop for Network {
     }
 }
 
+/// Removes networks whose process is gone: with the same addresses on two bridges, calls would go to its hosts.
+fn remove_abandoned() -> Result<()> {
+    let gone = |name: &str| {
+        let process = name.strip_prefix(BRIDGES)?.split('h').next()?;
+        let process: u32 = process.parse().ok()?;
+        Some(!Path::new(&format!("/proc/{process}")).exists())
+    };
+    for what in ["link", "netns"] {
+        let folder = match what {
+            "link" => "/sys/class/net",
+            _ => "/run/netns",
+        };
+        // No namespace was ever made: there is no folder.
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if gone(&name) == Some(true) {
+                println!("removing {name}, which a run that was killed has left");
+                // Another run may remove it in the same moment, and a bridge's links go with their namespaces.
+                if let Err(error) = ip(&format!("{what} del {name}")) {
+                    println!("{error:#}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The third byte of a /24 of [`NETWORKS`] in which this machine has no address, from `start` on.
+fn free(addresses: &[Ipv4Addr], start: u8) -> Option<u8> {
+    let [first, second] = NETWORKS;
+    let mut candidates = (0..=u8::MAX).map(|step| start.wrapping_add(step));
+    candidates.find(|third| {
+        let mut taken = addresses.iter().map(Ipv4Addr::octets);
+        !taken.any(|[a, b, c, _]| [a, b, c] == [first, second, *third])
+    })
+}
+
+fn addresses_in_use() -> Result<Vec<Ipv4Addr>> {
+    let all = nix::ifaddrs::getifaddrs().context("this machine's addresses")?;
+    Ok(all
+        .filter_map(|one| Some(one.address?.as_sockaddr_in()?.ip()))
+        .collect())
+}
+
 fn ip(arguments: &str) -> Result<()> {
     let output = Command::new("ip").args(arguments.split(' ')).output();
     let output = output.with_context(|| format!("ip {arguments}"))?;
@@ -203,11 +255,23 @@ fn ip(arguments: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Drop, ruleset};
+    use std::net::Ipv4Addr;
+
+    use super::{Drop, free, ruleset};
+
+    #[test]
+    fn addresses_of_another_network_are_not_used_again() {
+        let at = |third| Ipv4Addr::new(172, 30, third, 1);
+        assert_eq!(free(&[], 85), Some(85));
+        assert_eq!(free(&[at(85), at(86), at(88)], 85), Some(87));
+        assert_eq!(free(&[at(255)], 255), Some(0));
+        let all: Vec<Ipv4Addr> = (0..=255).map(at).collect();
+        assert_eq!(free(&all, 3), None);
+    }
 
     #[test]
     fn what_is_dropped_replaces_what_was() {
-        let from = std::net::Ipv4Addr::new(10, 0, 0, 1);
+        let from = Ipv4Addr::new(10, 0, 0, 1);
         let rules = ruleset(&[Drop { from, percent: 100 }, Drop { from, percent: 20 }]);
         assert!(rules.starts_with("table ip chaos\ndelete table ip chaos\n"));
         assert!(rules.contains("ip saddr 10.0.0.1 drop\n"));
