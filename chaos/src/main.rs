@@ -10,6 +10,7 @@ mod kube;
 mod load;
 mod observe;
 mod planted;
+mod power_loss;
 mod random;
 mod report;
 mod rollout;
@@ -39,6 +40,8 @@ enum Command {
     Failover(failover::FailoverArgs),
     /// Kill the leading master in the middle of a rolling update on real nodes, under requests that must all be answered.
     Rollout(rollout::RolloutArgs),
+    /// Record a store's disk, and start stores on what losses of power may leave of it; fails if anything is missing.
+    PowerLoss(power_loss::PowerLossArgs),
     /// Slow every member's fsync down under load; fails if the store does not bear it.
     SlowDisk(slow_disk::SlowDiskArgs),
 }
@@ -55,6 +58,9 @@ async fn main() -> anyhow::Result<()> {
             tokio::task::spawn_blocking(move || failover::run(&args)).await?
         }
         Command::Rollout(args) => tokio::task::spawn_blocking(move || rollout::run(&args)).await?,
+        Command::PowerLoss(args) => {
+            tokio::task::spawn_blocking(move || power_loss::run(&args)).await?
+        }
         Command::SlowDisk(args) => tokio::task::spawn_blocking(|| slow_disk::run(args)).await?,
     }
 }

@@ -96,8 +96,7 @@ impl DataDir {
             source,
         };
         // For its owner only, as etcd makes it; one that is there keeps its mode.
-        let folder = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        folder.map_err(failed)?;
+        create(path).map_err(failed)?;
         check_entries(path)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -222,6 +221,27 @@ impl DataDir {
     pub fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// Makes the directory and those above it, for as long as power may be lost.
+fn create(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let new: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path)?;
+    // Where there is no identity yet, a start that was cut short may have made the last of them without coming this far.
+    let unsure = (!DataDir::has_identity(&path)).then_some(path.as_path());
+    for parent in new.into_iter().chain(unsure).filter_map(Path::parent) {
+        match File::open(parent) {
+            Ok(parent) => parent.sync_all()?,
+            // It was not made by this program.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn generation(path: &Path, name: &str, generation: u64) -> PathBuf {

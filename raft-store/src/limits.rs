@@ -43,6 +43,10 @@ pub const GATHERING_PAUSE_LOG2: u32 = 6;
 pub const LOG_COMMANDS_FLUSHED_HERE: usize = 256;
 /// Mean time of a sync up to which it does: while a slower disk is at work, its thread goes on with other things.
 pub const LOG_SYNC_FLUSHED_HERE: Duration = Duration::from_millis(2);
+/// Syncs that an election takes: the votes, that of the new leader, and what a disk was at before each.
+pub const CANDIDACY_SYNCS: u32 = 4;
+/// A candidacy that took longer has failed, however slow the disks.
+pub const LONGEST_CANDIDACY: Duration = Duration::from_secs(5);
 /// Size of one log segment, bytes.
 pub const LOG_SEGMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// Size of one that is needed before a whole one is ready, bytes.

@@ -2,6 +2,7 @@
 //!
 //! Everything of openraft that the rest of the crate sees is named here. Must not know gRPC.
 
+mod candidacy;
 mod clock;
 mod follow;
 mod membership;
@@ -18,6 +19,7 @@ mod transfer;
 mod types;
 mod upkeep;
 
+pub use candidacy::Votes;
 pub use follow::Followed;
 pub use membership::{Change, Facts, check_urls, list as list_members};
 pub use node::{Node, Parts};

@@ -1,5 +1,6 @@
 //! The store behind etcd's API without the rest of the binary: quick to build, for trying a change of the API, for
-//! chaos and for measuring. Knows those of etcd's flags that a cluster needs; others are passed over.
+//! chaos and for measuring. Knows those of etcd's flags that a cluster needs; others are passed over. Logs warnings, or
+//! what `RUST_LOG` says.
 
 use etcd_api::{Front, Options, TlsFiles};
 use raft_store::{Bootstrap, Config, Store};
@@ -55,6 +56,10 @@ fn tls() -> Option<TlsFiles> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::WARN.into())
+        .from_env()?;
+    tracing_subscriber::fmt().with_env_filter(filter).init();
     let data_dir = flag("data-dir").ok_or("--data-dir=DIR is needed")?;
     let url = flag("listen-client-urls").ok_or("--listen-client-urls=URL is needed")?;
     let (_, address) = url.split_once("://").ok_or("a URL is needed")?;

@@ -9,13 +9,14 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
 use parking_lot::{Condvar, Mutex};
 use rand::Rng;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::appender::{Appender, Blocks};
 use super::record::{Record, seal};
@@ -25,7 +26,7 @@ use super::state::{Position, State};
 use crate::fatal::end_process;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::raft::{LogId, TypeConfig};
+use crate::raft::{LogId, TypeConfig, Vote, Votes};
 use crate::threads;
 
 /// Records that wait to be written, in order.
@@ -50,12 +51,14 @@ enum Effect {
     Entry(u64),
     Truncate(Option<LogId>),
     Purge,
+    Committed(Option<LogId>),
+    Vote(Vote),
 }
 
 /// Who is told when everything queued before is durable.
 pub enum Waiter {
     Append(IOFlushed<TypeConfig>),
-    Vote(oneshot::Sender<()>),
+    Other(oneshot::Sender<()>),
 }
 
 impl Waiter {
@@ -63,7 +66,7 @@ impl Waiter {
         match self {
             Waiter::Append(callback) => callback.io_completed(Ok(())),
             // Whoever asked may have gone.
-            Waiter::Vote(sender) => drop(sender.send(())),
+            Waiter::Other(sender) => drop(sender.send(())),
         }
     }
 }
@@ -78,6 +81,10 @@ pub struct Shared {
     /// Taken before the queue is: batches are written in the order in which they were queued.
     writer: Mutex<Option<Flusher>>,
     member: u64,
+    /// The newest vote on the disk.
+    written_vote: watch::Sender<Option<Vote>>,
+    /// What a sync takes lately, or took last if that was longer.
+    sync_micros: AtomicU64,
     /// Told when enough segments have piled up that the state should be flushed and the log purged.
     checkpoint_due: Arc<tokio::sync::Notify>,
     metrics: Metrics,
@@ -91,6 +98,8 @@ impl Shared {
         checkpoint_due: Arc<tokio::sync::Notify>,
     ) -> Self {
         Self {
+            written_vote: watch::Sender::new(state.vote),
+            sync_micros: AtomicU64::new(0),
             state: Mutex::new(state),
             queue: Mutex::default(),
             wake: Condvar::new(),
@@ -114,7 +123,17 @@ impl Shared {
 
     fn queue(&self, records: impl Iterator<Item = Record>, waiter: Option<Waiter>, here: bool) {
         let mut queue = self.queue.lock();
-        let queue = &mut *queue;
+        self.put(&mut queue, records);
+        if let Some(waiter) = waiter {
+            queue.waiters.push(waiter);
+            queue.due = true;
+            if !here {
+                self.wake();
+            }
+        }
+    }
+
+    fn put(&self, queue: &mut Queue, records: impl Iterator<Item = Record>) {
         // The state changes under the queue's lock, so that both see one order.
         let mut state = self.state.lock();
         for record in records {
@@ -135,24 +154,34 @@ impl Shared {
                 }
                 Record::Vote(vote) => {
                     state.vote = Some(vote);
-                    Effect::None
+                    Effect::Vote(vote)
                 }
                 Record::Committed(id) => {
                     state.committed = id;
-                    Effect::None
+                    Effect::Committed(id)
                 }
                 Record::Opened { .. } | Record::Closed => Effect::None,
             };
             queue.records.push(Queued { len, effect });
         }
-        drop(state);
-        if let Some(waiter) = waiter {
-            queue.waiters.push(waiter);
-            queue.due = true;
-            if !here {
-                self.wake();
-            }
+    }
+
+    /// Begins to write the vote, unless that has begun already; it is durable once that shows in what is returned. A vote
+    /// that is not higher than all others is written only if `must` be.
+    pub fn queue_vote(&self, vote: Vote, must: bool) -> watch::Receiver<Option<Vote>> {
+        let written = self.written_vote.subscribe();
+        let mut queue = self.queue.lock();
+        let newest = self.state.lock().vote;
+        let begun = newest == Some(vote);
+        let higher = newest.partial_cmp(&Some(vote)) == Some(std::cmp::Ordering::Less);
+        if begun || !(must || higher) {
+            return written;
         }
+        self.put(&mut queue, [Record::Vote(vote)].into_iter());
+        queue.due = true;
+        drop(queue);
+        self.wake();
+        written
     }
 
     /// Writes what is queued on the calling thread, unless the disk is slow, or the flusher at work: then it goes on with
@@ -195,6 +224,16 @@ impl Shared {
     }
 }
 
+impl Votes for Shared {
+    fn promise(&self, vote: Vote) {
+        self.queue_vote(vote, false);
+    }
+
+    fn sync_time(&self) -> Duration {
+        Duration::from_micros(self.sync_micros.load(Ordering::Relaxed))
+    }
+}
+
 /// The writer's own state.
 pub struct Flusher {
     pub directory: Directory,
@@ -207,6 +246,8 @@ pub struct Flusher {
     pub segments: Vec<u64>,
     /// What is being written; its room is used again.
     pub batch: Queue,
+    /// The newest that was written: what is queued may be torn, and what it commits with it.
+    pub committed: Option<LogId>,
     /// Of a sync lately: the mean, later ones counting more.
     pub sync_time: Duration,
 }
@@ -328,6 +369,9 @@ impl Flusher {
         let took = started.elapsed();
         if !threads::simulated() {
             self.sync_time = (7 * self.sync_time + took) / 8;
+            let shown = self.sync_time.max(took).as_micros();
+            let shown = u64::try_from(shown).unwrap_or(u64::MAX);
+            shared.sync_micros.store(shown, Ordering::Relaxed);
         }
         shared.metrics.fsync_seconds.observe(took.as_secs_f64());
         self.active = Some(appender);
@@ -356,6 +400,8 @@ impl Flusher {
                 }
                 Effect::Truncate(id) => state.truncate_positions(id),
                 Effect::Purge => purged = true,
+                Effect::Committed(id) => self.committed = id,
+                Effect::Vote(vote) => drop(shared.written_vote.send_replace(Some(vote))),
                 Effect::None => {}
             }
             at += queued.len as u64;
@@ -416,8 +462,8 @@ impl Flusher {
                     .purged
                     .map(|id| Record::Purged(id).encode(&mut preamble)),
             );
-            lens.push(Record::Committed(state.committed).encode(&mut preamble));
         }
+        lens.push(Record::Committed(self.committed).encode(&mut preamble));
         let segment = self
             .directory
             .create(self.next_number, preamble.len() as u64 + len)?;

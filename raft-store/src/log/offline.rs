@@ -46,7 +46,7 @@ impl LogStorage {
             // No leader of an earlier term may be followed.
             Record::Vote(Vote::new(applied.leader_id.term, member)),
         ];
-        log.enqueue(records.into_iter(), Some(Waiter::Vote(done)));
+        log.enqueue(records.into_iter(), Some(Waiter::Other(done)));
         // Dropping the log waits for its flusher, which ends the process if it fails.
         drop(log);
         drop(durable);

@@ -70,6 +70,10 @@ pub fn recover(directory: &Directory, member: u64) -> Result<Recovered, OpenErro
             active = Some((segment, offset));
         }
     }
+    if state.committed > state.last {
+        // An earlier version wrote this ahead of the entries that it commits. Without it the next leader finds it out.
+        state.committed = None;
+    }
     Ok(Recovered {
         state,
         active,

@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicBool;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 
+use super::record::{Framed, Record};
 use super::recover::recover;
 use super::segment::Directory;
 use super::storage::LogStorage;
 use crate::OpenError;
 use crate::command::{Batch, Command, Origin};
-use crate::limits::LOG_SEGMENT_BYTES;
+use crate::limits::{LOG_SEGMENT_BYTES, LOG_SHORT_SEGMENT_BYTES};
 use crate::raft::{Entry, Payload, TypeConfig, Vote, log_id};
 
 const MEMBER: u64 = 3;
@@ -206,6 +207,94 @@ async fn truncation_purge_and_votes_survive() {
         drop((log, reader));
         log = open(&path).unwrap();
     }
+}
+
+/// A segment begins with what was committed before it, not with what the entries behind that are about to commit: these
+/// may be torn, and others stand in their place.
+#[tokio::test]
+async fn nothing_is_committed_that_a_tear_may_take_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path).unwrap();
+    append(&mut log, 1, 0..4).await;
+    log.save_committed(Some(log_id(1, 1))).await.unwrap();
+    append(&mut log, 1, 4..6).await;
+    // More than what is left of the first segment: the batch begins the next one.
+    let large = Command::Put(crate::PutRequest {
+        key: "k".into(),
+        value: vec![1; LOG_SHORT_SEGMENT_BYTES as usize].into(),
+        ..Default::default()
+    });
+    let mut first = entry(2, 6);
+    if let Payload::Normal(proposal) = &mut first.payload {
+        let mut batch = proposal.batch().clone();
+        batch.commands = vec![large];
+        *proposal = batch.into();
+    }
+    log.enqueue([Record::Entry(first)].into_iter(), None);
+    log.save_committed(Some(log_id(2, 6))).await.unwrap();
+    append(&mut log, 2, 7..8).await;
+    assert_eq!(
+        log.read_committed().await.unwrap(),
+        Some(log_id(2, 6)),
+        "for who runs on"
+    );
+    drop(log);
+    let newest = path.join("0000000000000002.log");
+    let mut bytes = fs::read(&newest).unwrap();
+    let mut offset = 0;
+    while let Some(framed) = Framed::at(&bytes.clone().into(), offset, 2) {
+        let len = framed.len;
+        if matches!(framed.decode().unwrap(), Record::Entry(_)) {
+            break;
+        }
+        offset += len;
+    }
+    assert!(offset > 0);
+    bytes[offset..].fill(0);
+    fs::write(&newest, bytes).unwrap();
+    let mut log = open(&path).unwrap();
+    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 1)));
+    assert_eq!(
+        log.get_log_state().await.unwrap().last_log_id,
+        Some(log_id(1, 5))
+    );
+}
+
+#[tokio::test]
+async fn a_promised_vote_is_kept_once_and_never_takes_a_higher_ones_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let mut log = open(&path).unwrap();
+    log.save_vote(&Vote::new(4, 1)).await.unwrap();
+    log.votes().promise(Vote::new(5, 2));
+    log.save_vote(&Vote::new(5, 2)).await.unwrap();
+    log.votes().promise(Vote::new(4, 3));
+    log.votes().promise(Vote::new(5, 3));
+    append(&mut log, 5, 0..1).await;
+    let mut reader = log.get_log_reader().await;
+    assert_eq!(reader.read_vote().await.unwrap(), Some(Vote::new(5, 2)));
+    log.votes().promise(Vote::new(6, 3));
+    // The promise was made to nobody: what is decided meanwhile counts.
+    log.save_vote(&Vote::new_committed(5, 2)).await.unwrap();
+    drop((log, reader));
+    let bytes = fs::read(path.join("0000000000000001.log")).unwrap().into();
+    let (mut votes, mut offset) = (Vec::new(), 0);
+    while let Some(framed) = Framed::at(&bytes, offset, 1) {
+        offset += framed.len;
+        if let Record::Vote(vote) = framed.decode().unwrap() {
+            votes.push(vote);
+        }
+    }
+    let expected = [
+        Vote::new(4, 1),
+        Vote::new(5, 2),
+        Vote::new(6, 3),
+        Vote::new_committed(5, 2),
+    ];
+    // The segment begins with the vote that was known when it was made.
+    votes.dedup();
+    assert_eq!(votes, expected);
 }
 
 #[tokio::test]

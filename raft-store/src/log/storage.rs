@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::appender::{Appender, Blocks};
 use super::flusher::{self, Flusher, Queue, Shared, Waiter};
@@ -25,7 +25,7 @@ use super::state::Position;
 use crate::config::OpenError;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote};
+use crate::raft::{Entry, LogId, Payload, TypeConfig, Vote, Votes};
 
 /// The log of one member.
 pub struct LogStorage {
@@ -54,6 +54,7 @@ impl LogStorage {
                 "cut an unfinished write from the end of the log"
             );
         }
+        let committed = found.state.committed;
         let shared = Arc::new(Shared::new(found.state, member, metrics, checkpoint_due));
         let mut blocks = Blocks::default();
         let active = found
@@ -67,6 +68,7 @@ impl LogStorage {
             next_number: found.next_number,
             segments: found.segments,
             batch: Queue::default(),
+            committed,
             sync_time: Duration::ZERO,
         };
         let thread = flusher::start(&shared, flusher).map_err(OpenError::Log)?;
@@ -96,6 +98,10 @@ impl LogStorage {
             }
             shared.state.lock().last_before(limits::LOG_SEGMENTS_KEPT)
         })
+    }
+
+    pub fn votes(&self) -> Arc<dyn Votes> {
+        self.shared.clone()
     }
 
     pub fn reader(&self) -> LogReader {
@@ -240,11 +246,12 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        let (done, durable) = oneshot::channel();
-        self.shared
-            .enqueue([Record::Vote(*vote)].into_iter(), Some(Waiter::Vote(done)));
-        durable
-            .await
+        let mut written = self.shared.queue_vote(*vote, true);
+        // A higher one may have been promised meanwhile.
+        let durable = |written: &Option<Vote>| written.is_some_and(|written| written >= *vote);
+        let written = written.wait_for(durable).await;
+        written
+            .map(drop)
             .map_err(|_| io::Error::other("the log's flusher has ended"))
     }
 

@@ -20,6 +20,7 @@ use openraft::raft::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::candidacy::Candidacy;
 use super::snapshot::{RaftSnapshot, StateSnapshot};
 use super::transfer;
 use super::types::{LogId, MemberInfo, TypeConfig, Vote};
@@ -35,11 +36,13 @@ type Rpc<T> = Result<T, RPCError<C>>;
 #[derive(Clone)]
 pub struct Network {
     pub peers: Arc<Peers>,
+    pub candidacy: Arc<Candidacy>,
 }
 
 /// The client for one peer.
 pub struct Peer {
     peers: Arc<Peers>,
+    candidacy: Arc<Candidacy>,
     link: Arc<Link>,
 }
 
@@ -49,6 +52,7 @@ impl RaftNetworkFactory<C> for Network {
     async fn new_client(&mut self, target: u64, _node: &MemberInfo) -> Peer {
         Peer {
             peers: self.peers.clone(),
+            candidacy: self.candidacy.clone(),
             link: self.peers.link(target),
         }
     }
@@ -144,6 +148,7 @@ impl RaftNetworkV2<C> for Peer {
     }
 
     async fn vote(&mut self, request: VoteRequest<C>, option: RPCOption) -> Rpc<VoteResponse<C>> {
+        self.candidacy.begin();
         self.ask(Kind::Vote, &request, &option).await
     }
 

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::candidacy::Candidacy;
 use super::clock::keep_time;
 use super::follow::{Followed, follow_leadership, follow_members};
 use super::network::Network;
@@ -204,7 +205,13 @@ async fn start(
         parts.metrics.clone(),
     ));
     let listeners = listen(config, &*parts.network).await?;
-    let raft = start_raft(config, &peers, parts.log, parts.state_machine).await?;
+    let candidacy = Arc::new(Candidacy::new(parts.log.votes()));
+    let raft_network = Network {
+        peers: peers.clone(),
+        candidacy: candidacy.clone(),
+    };
+    let (log, state) = (parts.log, parts.state_machine);
+    let raft = start_raft(config, me.member, raft_network, log, state).await?;
     if let Some(founders) = &parts.founders {
         peers.set_members(&founders.clone().into(), []);
     }
@@ -219,6 +226,7 @@ async fn start(
         leases: parts.leases.clone(),
         reconfigure: reconfigure.clone(),
         accepted: Accepted::default(),
+        candidacy,
         incoming: Incoming::new(parts.snapshots, parts.me.cluster),
         heard,
     });
@@ -294,7 +302,8 @@ async fn listen(
 
 async fn start_raft(
     config: &Config,
-    peers: &Arc<Peers>,
+    member: u64,
+    network: Network,
     log: LogStorage,
     state_machine: StateMachine,
 ) -> Result<Raft, OpenError> {
@@ -328,10 +337,7 @@ async fn start_raft(
             .validate()
             .map_err(|error| failed(error.to_string()))?,
     );
-    let network = Network {
-        peers: peers.clone(),
-    };
-    let raft = Raft::new(peers.me.member, raft_config, network, log, state_machine).await;
+    let raft = Raft::new(member, raft_config, network, log, state_machine).await;
     raft.map_err(|error| failed(error.to_string()))
 }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::candidacy::Candidacy;
 use super::membership::Change;
 use super::reconfigure::Reconfigure;
 use super::state_machine::{Applied, StateMachine};
@@ -29,6 +30,8 @@ use crate::threads::spawn_blocking;
 use crate::{Error, HashKvResponse, limits};
 
 type Raft = openraft::Raft<TypeConfig, StateMachine>;
+type VoteRequest = openraft::raft::VoteRequest<TypeConfig>;
+type VoteResponse = openraft::raft::VoteResponse<TypeConfig>;
 
 /// A lease that a member asks the leader about.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -52,6 +55,7 @@ pub struct PeerService {
     pub leases: Arc<LeaderLeases>,
     pub reconfigure: Arc<Reconfigure>,
     pub accepted: Accepted,
+    pub candidacy: Arc<Candidacy>,
     pub incoming: Incoming,
     /// Told when a leader was heard of.
     pub heard: watch::Sender<Instant>,
@@ -73,8 +77,8 @@ impl Service for PeerService {
                     .map_err(|_| Error::Stopped)
             }
             Kind::Vote | Kind::PreVote if self.peers.is_removed(from) => Err(Error::MemberRemoved),
-            Kind::Vote => json(&self.raft.vote(parse(&body)?).await.map_err(stopped)?),
-            Kind::PreVote => json(&self.raft.pre_vote(parse(&body)?).await.map_err(stopped)?),
+            Kind::Vote => json(&self.vote(parse(&body)?).await?),
+            Kind::PreVote => json(&self.pre_vote(parse(&body)?).await?),
             Kind::TransferLeader => {
                 let answer = self.raft.handle_transfer_leader(parse(&body)?).await;
                 json(&answer.map_err(|_| Error::Stopped)?)
@@ -112,6 +116,27 @@ impl Service for PeerService {
 }
 
 impl PeerService {
+    async fn vote(&self, request: VoteRequest) -> Result<VoteResponse, Error> {
+        let answer = self.raft.vote(request).await.map_err(stopped)?;
+        if answer.vote_granted {
+            self.candidacy.begin();
+        }
+        Ok(answer)
+    }
+
+    async fn pre_vote(&self, request: VoteRequest) -> Result<VoteResponse, Error> {
+        let refuses = self.candidacy.is_under_way();
+        let mut answer = self.raft.pre_vote(request.clone()).await.map_err(stopped)?;
+        if answer.vote_granted && refuses {
+            answer.vote_granted = false;
+        }
+        if answer.vote_granted {
+            self.candidacy.begin();
+            self.candidacy.expect(&request);
+        }
+        Ok(answer)
+    }
+
     async fn propose(&self, body: Bytes) -> Answer {
         let (term, proposal) = decode_proposal(body).map_err(malformed)?;
         let origin = proposal.batch().origin;
