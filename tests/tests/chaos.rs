@@ -1,6 +1,6 @@
-//! The short form of chaos, three minutes in all: members of the store under mixed faults by fixed seeds and by a fresh
-//! one, and whole masters by a fixed one; leaders of the store that are killed; and proof that the checkers find bugs. The
-//! long forms are commands of the README.
+//! The short form of chaos, four minutes in all: members of the store under mixed faults by fixed seeds and by a fresh
+//! one, and whole masters by a fixed one; leaders of the store that are killed; members that lose power; and proof that the
+//! checkers find bugs. The long forms are commands of the README.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -82,4 +82,11 @@ fn nothing_is_lost_with_leaders_that_are_killed_and_time_goes_forwards() -> Resu
         contains(&said, &format!("{checker:14} holds"))?;
     }
     Ok(())
+}
+
+#[test]
+fn a_loss_of_power_at_any_moment_loses_nothing_acknowledged() -> Result<()> {
+    let said = said("power-loss", &["--points=40", "--transfer-points=8"])?;
+    contains(&said, "40 losses of power")?;
+    contains(&said, "8 losses of power of a member")
 }
