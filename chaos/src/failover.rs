@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Api, Cluster, Level, Setting, leader};
+use crate::cluster::{Api, Cluster, Level, Setting, leader, set_delay};
 use crate::run::{beside, in_one_thread};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -42,6 +42,9 @@ pub struct FailoverArgs {
     program: Option<PathBuf>,
     #[arg(long, value_name = "DIR", default_value = "chaos-run")]
     data_dir: PathBuf,
+    /// Milliseconds by which every member's syncs take longer once the cluster stands (build `slow-fsync` first).
+    #[arg(long, value_name = "MILLIS", default_value_t = 0)]
+    fsync_delay: u64,
     /// Seconds until writes are accepted that the worst run may take; 0 for any.
     #[arg(long, default_value_t = 2.0)]
     write_limit: f64,
@@ -73,7 +76,10 @@ impl FailoverArgs {
             folder: self.data_dir.clone(),
             loopback: self.level == Level::Store,
             upgrade_to: None,
-            slow_fsync: None,
+            slow_fsync: match self.fsync_delay {
+                0 => None,
+                _ => Some(beside("libslow_fsync.so")?),
+            },
             clock_offset: None,
             disk_bytes: None,
             environment: Vec::new(),
@@ -81,9 +87,19 @@ impl FailoverArgs {
     }
 }
 
+/// The cluster to do harm to, its disks as slow as is wanted.
+async fn cluster(args: &FailoverArgs) -> Result<Cluster> {
+    let cluster = Cluster::start(&args.setting()?).await?;
+    if args.fsync_delay > 0 {
+        for member in &cluster.members {
+            set_delay(member, args.fsync_delay)?;
+        }
+    }
+    Ok(cluster)
+}
+
 async fn measure(args: &FailoverArgs) -> Result<()> {
-    let setting = args.setting()?;
-    let mut cluster = Cluster::start(&setting).await?;
+    let mut cluster = cluster(args).await?;
     node::make(&mut cluster.api(0)?, "fake-1").await?;
     let (mut writes, mut binds) = (Vec::new(), Vec::new());
     for number in 0..args.runs {

@@ -33,7 +33,7 @@ struct Kill {
 }
 
 pub async fn measure(args: &FailoverArgs) -> Result<()> {
-    let mut cluster = Cluster::start(&args.setting()?).await?;
+    let mut cluster = super::cluster(args).await?;
     let shared = Rc::new(Shared::new(cluster.urls()));
     let (clients, watchers) = load::start(&shared, PACE, &Random::new(SEED));
     let mut kills = Vec::new();

@@ -196,22 +196,15 @@ async fn start(
     published: watch::Sender<bool>,
 ) -> Result<(Running, JoinSet<()>), OpenError> {
     let config = &parts.config;
-    let (me, network) = (parts.me, parts.network.clone());
-    let peers = Arc::new(Peers::new(
-        me,
-        network,
-        Handle::current(),
-        config.election_timeout,
-        parts.metrics.clone(),
-    ));
+    let peers = Arc::new(peers(&parts));
     let listeners = listen(config, &*parts.network).await?;
     let candidacy = Arc::new(Candidacy::new(parts.log.votes()));
-    let raft_network = Network {
+    let network = Network {
         peers: peers.clone(),
         candidacy: candidacy.clone(),
     };
     let (log, state) = (parts.log, parts.state_machine);
-    let raft = start_raft(config, me.member, raft_network, log, state).await?;
+    let raft = start_raft(config, parts.me.member, network, log, state).await?;
     if let Some(founders) = &parts.founders {
         peers.set_members(&founders.clone().into(), []);
     }
@@ -271,6 +264,16 @@ async fn start(
     work.spawn(rounds.run(waiters));
     work.spawn(care);
     Ok((running, work))
+}
+
+fn peers(parts: &Parts) -> Peers {
+    Peers::new(
+        parts.me,
+        parts.network.clone(),
+        Handle::current(),
+        parts.config.election_timeout,
+        parts.metrics.clone(),
+    )
 }
 
 fn serve_all(
