@@ -29,6 +29,7 @@ pub async fn prove(args: &PowerLossArgs) -> Result<()> {
             cluster.start_member(0)?;
         }
         Client::wait_ready(&clients.url, START_LIMIT).await?;
+        clients.read().await?;
         // It ends in the middle of writing.
         clients.clone().write(args.megabytes << 20).await?;
         if killed {

@@ -61,6 +61,21 @@ impl Clients {
         self.answers.get()
     }
 
+    /// Reads everything: whatever was read once must stay, acknowledged or not.
+    pub async fn read(&self) -> Result<()> {
+        let found = everything(&self.url).await?;
+        let now = self.recorded()?;
+        for (key, attempts) in self.attempts.borrow_mut().iter_mut() {
+            let found = found.get(key.as_bytes());
+            let seen = attempts.iter_mut().rev();
+            let mut seen = seen.filter(|attempt| attempt.value.as_ref() == found);
+            if let Some(attempt) = seen.next() {
+                attempt.acknowledged.get_or_insert(now);
+            }
+        }
+        Ok(())
+    }
+
     /// Starts clients that write until the store ends, and waits until so much was acknowledged.
     pub async fn write(self: Rc<Self>, bytes: u64) -> Result<()> {
         let mut acknowledged = self.bytes.subscribe();
@@ -175,18 +190,10 @@ impl Clients {
     /// Whether the store has what it must have, and nothing that it cannot have, if power was lost when the record had
     /// this length.
     pub async fn check(&self, url: &str, moment: u64) -> Result<()> {
-        let client = Client::connect(url).await?;
-        let everything = pb::RangeRequest {
-            key: Bytes::from_static(b"\0"),
-            range_end: Bytes::from_static(b"\0"),
-            ..Default::default()
-        };
-        let answer = client.range(&everything).await?;
-        let found = answer.kvs.iter().map(|kv| (&kv.key[..], &kv.value));
-        let found: BTreeMap<&[u8], &Bytes> = found.collect();
+        let found = everything(url).await?;
         let attempts = self.attempts.borrow();
         for (key, attempts) in attempts.iter() {
-            check_key(attempts, moment, found.get(key.as_bytes()).copied())
+            check_key(attempts, moment, found.get(key.as_bytes()))
                 .map_err(|error| error.context(key.clone()))?;
         }
         for key in found.keys() {
@@ -195,6 +202,17 @@ impl Clients {
         }
         Ok(())
     }
+}
+
+async fn everything(url: &str) -> Result<BTreeMap<Bytes, Bytes>> {
+    let all = pb::RangeRequest {
+        key: Bytes::from_static(b"\0"),
+        range_end: Bytes::from_static(b"\0"),
+        ..Default::default()
+    };
+    let answer = Client::connect(url).await?.range(&all).await?;
+    let found = answer.kvs.into_iter().map(|kv| (kv.key, kv.value));
+    Ok(found.collect())
 }
 
 fn check_key(attempts: &[Attempt], moment: u64, found: Option<&Bytes>) -> Result<()> {

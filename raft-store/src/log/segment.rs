@@ -105,6 +105,12 @@ impl Directory {
         })
     }
 
+    /// Makes durable what the segment holds, and its name.
+    pub fn sync_segment(&self, number: u64) -> io::Result<()> {
+        File::open(self.path_of(number))?.sync_all()?;
+        self.sync()
+    }
+
     /// Makes segment `number` with room for at least `bytes`: of a spare file, or a short one, so that it is ready soon.
     pub fn create(&self, number: u64, bytes: u64) -> io::Result<Segment> {
         let path = self.path_of(number);

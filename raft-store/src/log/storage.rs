@@ -48,6 +48,10 @@ impl LogStorage {
     ) -> Result<Self, OpenError> {
         let directory = Directory::open(path.to_owned(), segment_bytes).map_err(OpenError::Log)?;
         let found = recover(&directory, member)?;
+        if let Some(newest) = found.segments.last() {
+            // What a killed process wrote may not have reached the disk, and from now on is relied on.
+            directory.sync_segment(*newest).map_err(OpenError::Log)?;
+        }
         if found.torn_bytes > 0 {
             tracing::info!(
                 bytes = found.torn_bytes,
