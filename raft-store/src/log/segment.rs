@@ -116,6 +116,8 @@ impl Directory {
         let path = self.path_of(number);
         if let Some(spare) = self.spares()?.first() {
             fs::rename(spare, &path)?;
+            // Else what is written into it may stand, after a loss of power, in the segment that it was before.
+            self.sync()?;
         }
         let file = OpenOptions::new()
             .read(true)
