@@ -14,10 +14,11 @@ mod transfer;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::cluster::{Level, Setting};
+use crate::bench::store::Client;
+use crate::cluster::{Cluster, Level, Setting, tail};
 use crate::run::{beside, in_one_thread};
 
 /// How long a store may take to start on what a loss of power has left.
@@ -70,6 +71,15 @@ fn built(given: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
     let file = given.map_or_else(|| beside(name), |given| Ok(given.clone()))?;
     let found = file.canonicalize();
     found.with_context(|| format!("{}: build it first", file.display()))
+}
+
+/// Waits until the member that was just started answers; it must not end.
+async fn await_start(cluster: &mut Cluster, number: usize) -> Result<()> {
+    let ready = Client::wait_ready(&cluster.urls()[number], START_LIMIT).await;
+    let member = &mut cluster.members[number];
+    let runs = member.runs()?;
+    ensure!(runs, "{} has ended:\n{}", member.name, tail(&member.log()));
+    ready
 }
 
 fn setting(args: &PowerLossArgs, members: usize, folder: &str) -> Result<Setting> {

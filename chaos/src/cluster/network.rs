@@ -206,11 +206,7 @@ fn remove_abandoned() -> Result<()> {
         let process: u32 = process.parse().ok()?;
         Some(!Path::new(&format!("/proc/{process}")).exists())
     };
-    for what in ["link", "netns"] {
-        let folder = match what {
-            "link" => "/sys/class/net",
-            _ => "/run/netns",
-        };
+    for (what, folder) in [("link", "/sys/class/net"), ("netns", "/run/netns")] {
         // No namespace was ever made: there is no folder.
         for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let name = entry?.file_name().to_string_lossy().into_owned();

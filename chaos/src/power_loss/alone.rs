@@ -2,15 +2,14 @@
 
 use std::rc::Rc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::clients::Clients;
 use super::points::{Replay, choose};
 use super::trace::Trace;
-use super::{PowerLossArgs, START_LIMIT, setting};
-use crate::bench::store::Client;
-use crate::cluster::{Cluster, tail};
+use super::{PowerLossArgs, await_start, setting};
+use crate::cluster::Cluster;
 use crate::random::Random;
 
 pub async fn prove(args: &PowerLossArgs) -> Result<()> {
@@ -28,7 +27,7 @@ pub async fn prove(args: &PowerLossArgs) -> Result<()> {
         if !cluster.members[0].runs()? {
             cluster.start_member(0)?;
         }
-        Client::wait_ready(&clients.url, START_LIMIT).await?;
+        await_start(&mut cluster, 0).await?;
         clients.read().await?;
         // It ends in the middle of writing.
         clients.clone().write(args.megabytes << 20).await?;
@@ -69,12 +68,7 @@ struct Store {
 
 impl Store {
     async fn check(&mut self, moment: u64) -> Result<()> {
-        let ready = Client::wait_ready(&self.clients.url, START_LIMIT).await;
-        if !self.cluster.members[0].runs()? {
-            let log = self.cluster.members[0].log();
-            bail!("the store has ended:\n{}", tail(&log));
-        }
-        ready?;
+        await_start(&mut self.cluster, 0).await?;
         self.clients.check(&self.clients.url, moment).await
     }
 }

@@ -78,7 +78,7 @@ impl Disk {
                 // Another process: it counts its syncs anew, and has all that the one before had not synced.
                 self.syncs.clear();
                 if self.nodes.is_empty() {
-                    self.root = self.add(*folder, Node::folder());
+                    self.root = self.add(*folder, Node::Folder(Pending::empty()));
                 }
                 ensure!(
                     self.inodes.get(folder) == Some(&self.root),
@@ -90,16 +90,14 @@ impl Disk {
                 inode,
                 name,
             } => {
-                let file = self.add(*inode, Node::file());
-                self.name(*folder, Named::Add(name.clone(), file))?;
+                self.make(*folder, *inode, name, Node::File(Pending::empty()))?;
             }
             Record::Folder {
                 folder,
                 inode,
                 name,
             } => {
-                let added = self.add(*inode, Node::folder());
-                self.name(*folder, Named::Add(name.clone(), added))?;
+                self.make(*folder, *inode, name, Node::Folder(Pending::empty()))?;
             }
             Record::Write {
                 inode,
@@ -141,6 +139,11 @@ impl Disk {
         let added = self.nodes.len() - 1;
         self.inodes.insert(inode, added);
         added
+    }
+
+    fn make(&mut self, folder: u64, inode: u64, name: &Name, node: Node) -> Result<()> {
+        let made = self.add(inode, node);
+        self.name(folder, Named::Add(name.clone(), made))
     }
 
     fn node(&mut self, inode: u64) -> Result<&mut Node> {
@@ -188,34 +191,26 @@ impl Disk {
 }
 
 impl Node {
-    fn file() -> Self {
-        Self::File(Pending {
-            synced: Vec::new(),
-            changes: Vec::new(),
-        })
-    }
-
-    fn folder() -> Self {
-        Self::Folder(Pending {
-            synced: BTreeMap::new(),
-            changes: Vec::new(),
-        })
-    }
-
     fn sync(&mut self, begun: usize) {
         match self {
-            Self::File(file) => {
-                let covered = file.changes.partition_point(|(at, _)| *at < begun);
-                for (_, change) in file.changes.drain(..covered) {
-                    change.apply(&mut file.synced);
-                }
-            }
-            Self::Folder(folder) => {
-                let covered = folder.changes.partition_point(|(at, _)| *at < begun);
-                for (_, change) in folder.changes.drain(..covered) {
-                    change.apply(&mut folder.synced);
-                }
-            }
+            Self::File(file) => file.sync(begun, Bytewise::apply),
+            Self::Folder(folder) => folder.sync(begun, Named::apply),
+        }
+    }
+}
+
+impl<S: Default, C> Pending<S, C> {
+    fn empty() -> Self {
+        Self {
+            synced: S::default(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn sync(&mut self, begun: usize, apply: impl Fn(&C, &mut S)) {
+        let covered = self.changes.partition_point(|(at, _)| *at < begun);
+        for (_, change) in self.changes.drain(..covered) {
+            apply(&change, &mut self.synced);
         }
     }
 }

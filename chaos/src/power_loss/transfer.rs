@@ -3,16 +3,15 @@
 
 use std::rc::Rc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use xebec_proto::etcdserverpb as pb;
 
 use super::clients::Clients;
 use super::points::{Replay, choose};
 use super::record::{Record, Traced};
 use super::trace::Trace;
-use super::{PowerLossArgs, START_LIMIT, setting};
-use crate::bench::store::Client;
-use crate::cluster::{Cluster, ask, tail};
+use super::{PowerLossArgs, START_LIMIT, await_start, setting};
+use crate::cluster::{Cluster, ask};
 use crate::random::Random;
 
 /// The member that loses power.
@@ -87,12 +86,7 @@ impl Store {
         }
         self.cluster.start_member(LOSER)?;
         let urls = self.cluster.urls();
-        let ready = Client::wait_ready(&urls[LOSER], START_LIMIT).await;
-        if !self.cluster.members[LOSER].runs()? {
-            let log = self.cluster.members[LOSER].log();
-            bail!("the member has ended:\n{}", tail(&log));
-        }
-        ready?;
+        await_start(&mut self.cluster, LOSER).await?;
         self.clients.check(&urls[LOSER], u64::MAX).await?;
         let hash = pb::HashKvRequest::default();
         let [mine, theirs] = [&urls[LOSER], &urls[OTHERS[0]]].map(|url| {
