@@ -1,7 +1,7 @@
 //! The one place where the agent's parts meet: built from the configuration, started in order, ended together.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, Servers};
+use crate::api;
 use crate::cgroups::{Cgroups, Driver};
 use crate::config::AgentConfig;
 use crate::containerd::{Containerd, ContainerdConfig};
@@ -80,7 +80,7 @@ pub async fn run(
     )
     .await;
     let shared = Arc::new(shared);
-    tasks.spawn(follow_servers(
+    tasks.spawn(known_servers::follow(
         shared.services.clone(),
         servers,
         kept,
@@ -381,39 +381,6 @@ async fn configure_network(
     cri.update_pod_cidr(pod_cidr)
         .await
         .map_err(|e| e.message().to_string())
-}
-
-/// Learns the API servers from the Service that leads to them, so that no load balancer is needed in front.
-async fn follow_servers(
-    services: Arc<ServiceCache>,
-    servers: Servers,
-    kept: Option<PathBuf>,
-    stop: CancellationToken,
-) {
-    let master = ("default".to_string(), "kubernetes".to_string());
-    let mut progress = services.progress();
-    loop {
-        tokio::select! {
-            changed = progress.changed() => if changed.is_err() { return },
-            () = stop.cancelled() => return,
-        }
-        let mut found = Vec::new();
-        for slice in services.state().slices(&master) {
-            let port = slice
-                .ports
-                .iter()
-                .find(|p| p.name == "https")
-                .map(|p| p.port);
-            let ready = slice.endpoints.iter().filter(|e| e.ready);
-            found.extend(ready.filter_map(|e| Some((e.address, port?))));
-        }
-        if found.is_empty() || !servers.learn(found) {
-            continue;
-        }
-        if let Some(kept) = &kept {
-            known_servers::write(kept, &servers.urls());
-        }
-    }
 }
 
 /// Starts the service proxy and the cluster DNS.
