@@ -10,7 +10,7 @@ use super::engine::{EngineError, Family, Read, Step};
 use super::history::{self, Past};
 use super::keys::{self, Revision};
 use super::record::{Change, Current};
-use super::rows::Rows;
+use super::rows::{self, Rows};
 use super::{Failure, Horizon};
 use crate::{
     Error, KeyRange, KeyValue, RangeEnd, RangeRequest, RangeResponse, SortOrder, SortTarget, limits,
@@ -123,10 +123,17 @@ impl Few {
         Ok(found.into_response(horizon.revision, request))
     }
 
-    /// Keeps them for the next who asks, if one did before. `rows` must be of the view that they were read from.
+    /// Keeps them for the next who asks, if they are wanted. `rows` must be of the view that they were read from.
     pub fn keep(&self, rows: &mut Rows, request: &RangeRequest) {
         let (start, end) = bounds(&request.range);
-        if !rows.wants(&start, end.as_deref()) {
+        let size = match self {
+            Few::One(row) => rows::size(&start, row.as_ref().map_or(0, Bytes::len)),
+            Few::Many(few) => few
+                .iter()
+                .map(|(key, row)| rows::size(key, row.len()))
+                .sum(),
+        };
+        if !rows.wants(&start, end.as_deref(), size) {
             return;
         }
         match self {

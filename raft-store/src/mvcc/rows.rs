@@ -74,10 +74,10 @@ impl Row {
     }
 }
 
-/// What a place takes, the tree's share of it included.
-fn size(key: &[u8], row: &Row) -> usize {
+/// What a place takes that holds a row of `row` bytes, the tree's share of it included.
+pub fn size(key: &[u8], row: usize) -> usize {
     const PLACE: usize = 128;
-    PLACE + key.len() + row.len()
+    PLACE + key.len() + row
 }
 
 impl Rows {
@@ -155,7 +155,7 @@ impl Rows {
     }
 
     fn insert(&mut self, key: Bytes, row: Row, joined: bool) {
-        self.bytes += size(&key, &row);
+        self.bytes += size(&key, row.len());
         let place = Place {
             row,
             joined,
@@ -165,8 +165,12 @@ impl Rows {
         self.evict();
     }
 
-    /// Whether the rows of a range that is not known should be kept once they are read: not before it is asked for again.
-    pub fn wants(&mut self, start: &[u8], end: Option<&[u8]>) -> bool {
+    /// Whether the rows of a range that is not known, of `size` altogether, should be kept: at once if none has to go for
+    /// them, else not before the range is asked for again.
+    pub fn wants(&mut self, start: &[u8], end: Option<&[u8]>, size: usize) -> bool {
+        if self.bytes + size <= limits::KNOWN_ROWS_BYTES {
+            return true;
+        }
         let hash = FixedState::with_seed(0).hash_one((start, end));
         let at = hash as usize % self.asked.len();
         let mark = (hash >> 32) as u32;
@@ -233,7 +237,7 @@ impl Rows {
         let Some(removed) = self.places.remove(key) else {
             return;
         };
-        self.bytes -= size(key, &removed.row);
+        self.bytes -= size(key, removed.row.len());
         let below = (Unbounded, Excluded(key));
         if let Some((_, before)) = self.places.range_mut::<[u8], _>(below).next_back() {
             before.joined &= removed.joined && matches!(removed.row, Row::Absent);
@@ -341,7 +345,10 @@ mod tests {
                     }
                 }
             }
-            let sizes = rows.places.iter().map(|(key, place)| size(key, &place.row));
+            let sizes = rows
+                .places
+                .iter()
+                .map(|(key, place)| size(key, place.row.len()));
             assert_eq!(rows.bytes, sizes.sum::<usize>(), "seed {seed}");
             assert!(rows.bytes <= limits::KNOWN_ROWS_BYTES, "seed {seed}");
         }
@@ -388,10 +395,13 @@ mod tests {
     }
 
     #[test]
-    fn a_range_is_wanted_when_it_is_asked_for_again() {
+    fn a_range_is_wanted_if_there_is_room_or_it_is_asked_for_again() {
         let mut rows = Rows::default();
-        assert!(!rows.wants(b"a", Some(b"b")));
-        assert!(!rows.wants(b"a", Some(b"c")));
-        assert!(rows.wants(b"a", Some(b"b")));
+        assert!(rows.wants(b"a", Some(b"b"), limits::KNOWN_ROWS_BYTES));
+        rows.learn(&Bytes::from_static(b"k"), None);
+        let more = limits::KNOWN_ROWS_BYTES;
+        assert!(!rows.wants(b"a", Some(b"b"), more));
+        assert!(!rows.wants(b"a", Some(b"c"), more));
+        assert!(rows.wants(b"a", Some(b"b"), more));
     }
 }
