@@ -227,6 +227,13 @@ impl<S: Stream<Item = AppendEntriesRequest<C>> + Unpin> Appends<S> {
     }
 
     async fn start(&mut self, request: &AppendEntriesRequest<C>) -> Result<(), PeerError> {
+        // A heartbeat, or word of what is committed: nothing is written for it.
+        let heartbeat = request.entries.is_empty();
+        if heartbeat {
+            // Whoever waits for what is committed is answered first: the others can wait that long, and would take the
+            // processor from them.
+            tokio::task::yield_now().await;
+        }
         let connection = match &self.connection {
             Some(connection) => connection,
             None => self.connection.insert(self.link.connection().await?),
@@ -238,8 +245,6 @@ impl<S: Stream<Item = AppendEntriesRequest<C>> + Unpin> Appends<S> {
             .map(|entry| entry.log_id)
             .or(previous);
         let call = connection.start(Kind::Append, encode_append(request));
-        // A heartbeat: nothing is written for it.
-        let heartbeat = request.entries.is_empty();
         let heartbeat = heartbeat.then(|| (self.link.clone(), Instant::now()));
         let answer = async move {
             let answer = call?.await?;
