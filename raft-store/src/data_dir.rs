@@ -165,7 +165,6 @@ impl DataDir {
     }
 
     /// Where snapshots of other members are taken in.
-    #[allow(dead_code)]
     pub fn snapshots(&self) -> PathBuf {
         self.path.join(SNAPSHOTS)
     }

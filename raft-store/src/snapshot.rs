@@ -7,8 +7,6 @@ mod file;
 mod foreign;
 mod format;
 mod load;
-// What only the transport between members uses.
-#[allow(dead_code)]
 mod receive;
 mod source;
 
@@ -16,7 +14,6 @@ pub use file::{Summary, verify};
 pub use foreign::{reseal, sample_file};
 pub use format::{Header, decode_foreign_block, encode_rows};
 pub use load::load;
-#[allow(unused_imports)]
 pub use receive::{Received, Receiver};
 pub use source::{SnapshotStream, Source};
 

@@ -38,22 +38,28 @@ impl Candidacy {
         }
     }
 
-    /// Whether one may still succeed that this member supports, so that no other should begin.
-    pub fn is_under_way(&self) -> bool {
-        let needs = limits::CANDIDACY_SYNCS * self.votes.sync_time();
-        let needs = needs.min(limits::LONGEST_CANDIDACY);
-        let begun = *self.begun.lock();
-        begun.is_some_and(|begun| begun.elapsed() < needs)
+    /// Supports the candidacy that will ask for this vote in a moment, unless another may still succeed: whether it does.
+    pub fn support(&self, request: &VoteRequest<TypeConfig>) -> bool {
+        {
+            let mut begun = self.begun.lock();
+            if begun.is_some_and(|begun| begun.elapsed() < self.needs()) {
+                return false;
+            }
+            *begun = Some(Instant::now());
+        }
+        self.votes.promise(request.vote);
+        true
     }
 
-    /// This member supports one, or is the candidate.
+    /// This member has given its vote, or is the candidate.
     pub fn begin(&self) {
         *self.begun.lock() = Some(Instant::now());
     }
 
-    /// This vote will be asked for in a moment.
-    pub fn expect(&self, request: &VoteRequest<TypeConfig>) {
-        self.votes.promise(request.vote);
+    /// How long one may take that succeeds.
+    fn needs(&self) -> Duration {
+        let needs = limits::CANDIDACY_SYNCS * self.votes.sync_time();
+        needs.min(limits::LONGEST_CANDIDACY)
     }
 }
 
@@ -73,17 +79,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_candidacy_is_left_alone_for_as_long_as_the_disk_needs() {
-        let disk = Arc::new(Disk(Duration::from_millis(200)));
-        let candidacy = Candidacy::new(disk);
-        assert!(!candidacy.is_under_way());
-        candidacy.begin();
+        let request = VoteRequest::<TypeConfig>::new(Vote::new(2, 1), None);
+        let candidacy = |sync| Candidacy::new(Arc::new(Disk(sync)));
+        let slow = candidacy(Duration::from_millis(200));
+        assert!(slow.support(&request));
         tokio::time::advance(Duration::from_millis(790)).await;
-        assert!(candidacy.is_under_way());
+        assert!(!slow.support(&request));
         tokio::time::advance(Duration::from_millis(20)).await;
-        assert!(!candidacy.is_under_way(), "another may have its turn");
-        let stalled = Candidacy::new(Arc::new(Disk(Duration::from_secs(100))));
+        assert!(slow.support(&request), "another may have its turn");
+        let stalled = candidacy(Duration::from_secs(100));
         stalled.begin();
+        assert!(!stalled.support(&request));
         tokio::time::advance(limits::LONGEST_CANDIDACY).await;
-        assert!(!stalled.is_under_way());
+        assert!(stalled.support(&request));
     }
 }

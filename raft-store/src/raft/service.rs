@@ -125,15 +125,8 @@ impl PeerService {
     }
 
     async fn pre_vote(&self, request: VoteRequest) -> Result<VoteResponse, Error> {
-        let refuses = self.candidacy.is_under_way();
         let mut answer = self.raft.pre_vote(request.clone()).await.map_err(stopped)?;
-        if answer.vote_granted && refuses {
-            answer.vote_granted = false;
-        }
-        if answer.vote_granted {
-            self.candidacy.begin();
-            self.candidacy.expect(&request);
-        }
+        answer.vote_granted = answer.vote_granted && self.candidacy.support(&request);
         Ok(answer)
     }
 
