@@ -56,6 +56,8 @@ fn tls() -> Option<TlsFiles> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // As in the binary, too.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let filter = tracing_subscriber::EnvFilter::builder()
         .with_default_directive(tracing::Level::WARN.into())
         .from_env()?;
