@@ -25,7 +25,7 @@ use cases::{CASES, Case, Kind};
 pub use client::{Client, Stream};
 use load::Pace;
 use report::{Figures, Footprint};
-use server::Peer;
+use server::{First, Peer};
 pub use server::{Server, Start};
 
 /// How much of the first server's highest rate the open loop asks for.
@@ -48,6 +48,9 @@ pub struct StoreArgs {
     /// Members of each started cluster.
     #[arg(long, default_value_t = 1)]
     members: u16,
+    /// The member that the first client talks to, at every server: clients go round the members from there.
+    #[arg(long, value_name = "ROLE", default_value = "leader")]
+    first_client: First,
     /// A flag for every started server that is no etcd. May be repeated.
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     flag: Vec<String>,
@@ -107,6 +110,10 @@ async fn servers(args: &StoreArgs) -> Result<Vec<Server>> {
     }
     if servers.is_empty() {
         bail!("nothing to measure: give --peer or --start");
+    }
+    for server in &mut servers {
+        let ordered = server.order(args.first_client).await;
+        ordered.with_context(|| server.name.clone())?;
     }
     Ok(servers)
 }
