@@ -8,9 +8,8 @@ use anyhow::Result;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-use xebec_proto::etcdserverpb as pb;
 
-use crate::bench::store::Client;
+use crate::bench::store::{Client, says_it_leads};
 use crate::cluster::{Api, Cluster, Level, connect, leader};
 
 /// How often members are asked who leads, and how long one may take to say so.
@@ -70,11 +69,8 @@ impl Source {
                     Some(client) => client,
                     None => client.insert(connect(url).await?),
                 };
-                let request = pb::StatusRequest::default();
-                let status: pb::StatusResponse =
-                    client.unary("Maintenance/Status", &request).await?;
-                let own = status.header.as_ref().map_or(0, |header| header.member_id);
-                Ok((status.raft_term, status.leader == own && own != 0))
+                let status = client.status().await?;
+                Ok((status.raft_term, says_it_leads(&status)))
             }
             Self::Master { name, api } => {
                 let (term, leads) = leader(api, ANSWER_LIMIT).await?;

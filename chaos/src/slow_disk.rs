@@ -155,10 +155,7 @@ impl std::fmt::Display for Step {
 
 async fn term(server: &Server) -> Result<u64> {
     let client = &server.connect(1).await?[0];
-    let status: pb::StatusResponse = client
-        .unary("Maintenance/Status", &pb::StatusRequest::default())
-        .await?;
-    Ok(status.raft_term)
+    Ok(client.status().await?.raft_term)
 }
 
 async fn step(server: &Server, seen: &Seen, seconds: f64) -> Result<Step> {

@@ -22,10 +22,10 @@ use tokio::time::{Instant, sleep};
 
 use super::cpu;
 use cases::{CASES, Case, Kind};
-pub use client::{Client, Stream};
+pub use client::{Client, Stream, says_it_leads};
 use load::Pace;
 use report::{Figures, Footprint};
-use server::{First, Peer};
+use server::{Peer, Role};
 pub use server::{Server, Start};
 
 /// How much of the first server's highest rate the open loop asks for.
@@ -48,9 +48,9 @@ pub struct StoreArgs {
     /// Members of each started cluster.
     #[arg(long, default_value_t = 1)]
     members: u16,
-    /// The member that the first client talks to, at every server: clients go round the members from there.
+    /// The member that the first client talks to, at every server; the others go round the members from there.
     #[arg(long, value_name = "ROLE", default_value = "leader")]
-    first_client: First,
+    first_client: Role,
     /// A flag for every started server that is no etcd. May be repeated.
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     flag: Vec<String>,
@@ -112,7 +112,7 @@ async fn servers(args: &StoreArgs) -> Result<Vec<Server>> {
         bail!("nothing to measure: give --peer or --start");
     }
     for server in &mut servers {
-        let ordered = server.order(args.first_client).await;
+        let ordered = server.begin_at(args.first_client).await;
         ordered.with_context(|| server.name.clone())?;
     }
     Ok(servers)

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use xebec_proto::etcdserverpb as pb;
 
 use super::{FailoverArgs, LIMIT, RETRY, SETTLE, summary};
+use crate::bench::store::says_it_leads;
 use crate::check;
 use crate::cluster::{Cluster, Level, ask};
 use crate::history::{History, Nanos};
@@ -95,8 +96,7 @@ async fn leading(cluster: &Cluster) -> Result<usize> {
             let request = pb::StatusRequest::default();
             let status = ask::<pb::StatusResponse>(url, "Maintenance/Status", &request).await;
             let Ok(status) = status else { continue };
-            let own = status.header.context("a header")?.member_id;
-            if status.leader == own {
+            if says_it_leads(&status) {
                 return Ok(number);
             }
         }

@@ -92,6 +92,12 @@ impl Client {
         self.call(&self.uris.txn, request).await
     }
 
+    /// What the member says of itself.
+    pub async fn status(&self) -> Result<pb::StatusResponse> {
+        let request = pb::StatusRequest::default();
+        self.unary("Maintenance/Status", &request).await
+    }
+
     /// Any unary method, e.g. `KV/Compact`.
     pub async fn unary<A: Message + Default>(
         &self,
@@ -142,6 +148,12 @@ impl Client {
             _requests: requests,
         })
     }
+}
+
+/// Whether the member says of itself that it leads.
+pub fn says_it_leads(status: &pb::StatusResponse) -> bool {
+    let own = status.header.as_ref().map_or(0, |header| header.member_id);
+    status.leader == own && own != 0
 }
 
 /// A call's answers.

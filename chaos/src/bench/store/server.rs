@@ -9,11 +9,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 
-use super::client::Client;
+use super::client::{Client, says_it_leads};
 use super::wire::Wire;
-use xebec_proto::etcdserverpb as pb;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a member is in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    Leader,
+    Follower,
+}
 
 /// One cluster under test.
 pub struct Server {
@@ -153,14 +159,6 @@ impl Start {
     }
 }
 
-async fn leads(url: &str) -> Result<bool> {
-    let client = Client::connect(url).await?;
-    let request = pb::StatusRequest::default();
-    let status: pb::StatusResponse = client.unary("Maintenance/Status", &request).await?;
-    let header = status.header.context("a status without a header")?;
-    Ok(status.leader == header.member_id)
-}
-
 /// Ports of loopback that nobody listens on, each another.
 fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
     let held: Vec<TcpListener> = (0..count)
@@ -171,25 +169,16 @@ fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
         .collect()
 }
 
-/// The member that the first client talks to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum First {
-    Leader,
-    Follower,
-}
-
 impl Server {
-    /// Lists the members' URLs so that the first client, and each member's share of the others, has the same way to the leader
-    /// at every server: a lone client's write takes a longer one through a follower.
-    pub async fn order(&mut self, first: First) -> Result<()> {
-        for _ in 0..self.urls.len() {
-            if leads(&self.urls[0]).await? {
+    /// Lists a member of that role first: a lone client's write takes a longer way through a follower, and servers are
+    /// compared over the same one.
+    pub async fn begin_at(&mut self, role: Role) -> Result<()> {
+        for number in 0..self.urls.len() {
+            let client = Client::connect(&self.urls[number]).await?;
+            if says_it_leads(&client.status().await?) == (role == Role::Leader) {
+                self.urls.rotate_left(number);
                 break;
             }
-            self.urls.rotate_left(1);
-        }
-        if first == First::Follower {
-            self.urls.rotate_left(1);
         }
         Ok(())
     }
